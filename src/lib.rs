@@ -1,1 +1,3 @@
-
+//! mailroster.
+pub mod model;
+pub mod plan;

@@ -175,6 +175,7 @@ CREATE TABLE mailroster.waiting (
     address_id bigint NOT NULL REFERENCES mailroster.address ON DELETE CASCADE,
     action     text NOT NULL CHECK (action IN ('Purge', 'Shut', 'Unlink')),
     since      timestamptz NOT NULL DEFAULT mailroster.now(),
+    held       boolean NOT NULL DEFAULT false,                 -- part of a held plan: no passing of time releases it (U4)
     approved   boolean NOT NULL DEFAULT false,                 -- released by a hash (C6): the guard counts it no more
     PRIMARY KEY (address_id, action)
 );

@@ -1,0 +1,16 @@
+//! Validated values: whatever the rest of the program touches has been through a `parse` here, so that a malformed address or domain
+//! cannot exist behind these types. Newtypes with private fields, no behaviour beyond what the value itself defines, no IO.
+
+mod address;
+mod domain;
+mod phc;
+mod policy;
+mod resource;
+mod secret;
+
+pub use address::{Address, AddressError, CanonicalAddress};
+pub use domain::{DomainError, DomainName};
+pub use phc::{Phc, PhcError};
+pub use policy::{PasswordPolicy, PolicyError};
+pub use resource::{Kind, ResourceKey};
+pub use secret::Secret;

@@ -1,0 +1,80 @@
+//! What a resource is called. Ownership in the store is by kind, namespace and name (SPEC A8).
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The kinds of the API group, in the order in which a plan works on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    AccountSettings,
+    InternalDomain,
+    EmailAddress,
+    AliasLink,
+    DelegateMailbox,
+    AdminRole,
+}
+
+impl Kind {
+    pub const ALL: [Self; 6] = [
+        Self::AccountSettings,
+        Self::InternalDomain,
+        Self::EmailAddress,
+        Self::AliasLink,
+        Self::DelegateMailbox,
+        Self::AdminRole,
+    ];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AccountSettings => "AccountSettings",
+            Self::InternalDomain => "InternalDomain",
+            Self::EmailAddress => "EmailAddress",
+            Self::AliasLink => "AliasLink",
+            Self::DelegateMailbox => "DelegateMailbox",
+            Self::AdminRole => "AdminRole",
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or(())
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Kind, namespace and name: all that ownership goes by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceKey {
+    pub kind: Kind,
+    pub namespace: String,
+    pub name: String,
+}
+
+impl ResourceKey {
+    #[must_use]
+    pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
+        Self {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for ResourceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.kind, self.namespace, self.name)
+    }
+}

@@ -1,0 +1,507 @@
+//! Addresses: who holds one, what is managed, and what its resource says (SPEC A1 to A8, P5, P6, U1 to U3, U8).
+
+use super::desired::{Action, AddressDeclared, Resource, Violation};
+use super::guard;
+use super::observed::{AddressRow, DomainRow, WaitAction};
+use super::passwords;
+use super::reason::Reason;
+use super::subject::Subject;
+use super::verdict::{AddressDetail, Condition, Detail, Finding, PurgeDetail, Verdict};
+use super::working::{Owner, Working};
+use crate::model::{Address, CanonicalAddress, Kind};
+
+/// How many names `status.aliases` lists.
+const LISTED_ALIASES: usize = 50;
+
+pub(super) fn settle(w: &mut Working<'_>) {
+    let mut subjects = w.claimed(|s| {
+        if let Subject::Address(a) = s {
+            Some(a.clone())
+        } else {
+            None
+        }
+    });
+    subjects.extend(w.next.addresses.keys().cloned());
+    for address in subjects {
+        settle_one(w, &address);
+    }
+}
+
+fn settle_one(w: &mut Working<'_>, address: &CanonicalAddress) {
+    let subject = Subject::Address(address.clone());
+    // A4: only resources of the domain's namespace can hold an address in it.
+    let Some(domain) = w.next.domains.get(&address.domain()) else {
+        return;
+    };
+    let namespace = domain.namespace.clone();
+    let candidates: Vec<_> = w
+        .claimants(&subject)
+        .iter()
+        .copied()
+        .filter(|r| r.key.namespace == namespace)
+        .collect();
+    let row = w.next.addresses.get(address);
+    let owner = w.owner(
+        Kind::EmailAddress,
+        &namespace,
+        row.and_then(|row| row.owner.as_deref()),
+        &subject,
+    );
+    let holder = match &owner {
+        Owner::Living(resource) => Some(*resource),
+        // Nobody's row is taken over only by who may (adoptionPolicy); one whose owner goes passes to the next in line (A8).
+        Owner::Nobody if row.is_some() => candidates
+            .iter()
+            .copied()
+            .find(|r| Working::address_declared(r).is_some_and(|d| d.adopt)),
+        Owner::Nobody | Owner::Ended { .. } | Owner::OutOfSight => candidates.first().copied(),
+    };
+    match holder {
+        Some(holder) => {
+            if let (Some(_), Some(declared)) = (holder.active(), Working::address_declared(holder))
+            {
+                manage(w, holder, declared, &namespace);
+                act(w, holder, address);
+            }
+        }
+        None => {
+            if let Owner::Ended {
+                resource,
+                sheltered,
+            } = owner
+            {
+                leave(w, address, resource, sheltered);
+            }
+        }
+    }
+}
+
+/// Brings a row into the state that its holder declares; fields that the holder does not name keep their value.
+fn manage(w: &mut Working<'_>, holder: &Resource, declared: &AddressDeclared, namespace: &str) {
+    let address = declared.address.canonical();
+    let old = w.next.addresses.get(address).cloned();
+    let mut row = old
+        .clone()
+        .unwrap_or_else(|| new_row(w, &declared.address, namespace, "Manual"));
+    let set = |slot: &mut bool, value: Option<bool>| *slot = value.unwrap_or(*slot);
+    declared.address.declared().clone_into(&mut row.display);
+    row.keys = declared.address.keys().to_vec();
+    row.owner = Some(holder.key.name.clone());
+    row.was_declared = true;
+    row.shut = false;
+    row.closing = false;
+    if let Some(name) = &declared.display_name {
+        row.display_name.clone_from(name);
+    }
+    row.attributes.extend(
+        declared
+            .attributes
+            .iter()
+            .map(|(k, v)| (k.clone(), v.clone())),
+    );
+    set(&mut row.disabled, declared.disabled);
+    set(&mut row.smtp_submission, declared.smtp_submission);
+    set(&mut row.pop, declared.pop);
+    row.archive_start = declared.archive_start.or(row.archive_start);
+    w.unwait(address, WaitAction::Shut);
+    w.unwait(address, WaitAction::Purge);
+    if old.as_ref() != Some(&row) {
+        let drift = holder.was_in_force()
+            && w.before
+                .addresses
+                .get(address)
+                .is_some_and(|b| b.owner == row.owner && Some(b) == old.as_ref());
+        if drift {
+            w.note(
+                &holder.key,
+                Reason::DriftCorrected,
+                true,
+                "a declared value had been changed in the store; it was put right",
+            );
+        }
+        w.next.addresses.insert(address.clone(), row);
+        w.by(
+            Subject::Address(address.clone()),
+            holder,
+            if drift { "DriftCorrected" } else { "Declared" },
+        );
+    }
+}
+
+/// A row as it begins. After a purge the archive starts that day (U8).
+pub(super) fn new_row(
+    w: &Working<'_>,
+    address: &Address,
+    namespace: &str,
+    origin: &str,
+) -> AddressRow {
+    let tombstone = w.next.tombstones.get(address.canonical());
+    AddressRow {
+        display: address.declared().to_owned(),
+        keys: address.keys().to_vec(),
+        namespace: namespace.to_owned(),
+        is_alias: false,
+        origin: origin.to_owned(),
+        owner: None,
+        was_declared: false,
+        display_name: String::new(),
+        attributes: std::collections::BTreeMap::new(),
+        disabled: false,
+        shut: false,
+        closing: false,
+        archive_start: tombstone.map(|time| time.to_zoned(jiff::tz::TimeZone::UTC).date()),
+        smtp_submission: false,
+        pop: false,
+        unlocked_at: None,
+        codes_reset_at: None,
+        created_at: w.now,
+    }
+}
+
+/// The annotations unlockAt and resetCodesAt (C6).
+fn act(w: &mut Working<'_>, holder: &Resource, address: &CanonicalAddress) {
+    for action in [Action::UnlockAt, Action::ResetCodesAt] {
+        if w.take_token(holder, action).is_none() {
+            continue;
+        }
+        let now = w.now;
+        if let Some(row) = w.next.addresses.get_mut(address) {
+            if action == Action::UnlockAt {
+                row.unlocked_at = Some(now)
+            } else {
+                row.codes_reset_at = Some(now)
+            }
+        }
+        w.by(
+            Subject::Address(address.clone()),
+            holder,
+            if action == Action::UnlockAt {
+                "Unlocked"
+            } else {
+                "CodesReset"
+            },
+        );
+    }
+}
+
+/// The owner has gone and nobody is in line: Retain or Purge (U1 to U4).
+fn leave(
+    w: &mut Working<'_>,
+    address: &CanonicalAddress,
+    resource: Option<&Resource>,
+    sheltered: bool,
+) {
+    let purge = !sheltered
+        && resource.is_some_and(|r| {
+            r.deleting
+                && r.finalizer
+                && !r.frozen()
+                && Working::address_declared(r).is_some_and(|declared| declared.purge)
+        });
+    if purge {
+        return w.wait(address, WaitAction::Purge);
+    }
+    w.unwait(address, WaitAction::Purge);
+    if let Some(row) = w.next.addresses.get_mut(address) {
+        row.owner = None;
+        row.closing = false;
+        if !sheltered && !row.shut {
+            w.wait(address, WaitAction::Shut);
+        }
+    }
+    w.by_rule(Subject::Address(address.clone()), "Undeclared");
+}
+
+const CONDITIONS: [&str; 8] = [
+    "Locked",
+    "ResetLocked",
+    "Disabled",
+    "PurgeBlocked",
+    "CredentialReady",
+    "PermissionsInherited",
+    "HolderChanged",
+    "MailAccepted",
+];
+
+/// C2: a resource with no row of its own shows all of them False with Ready's reason.
+pub(super) fn absent_conditions(ready: &Finding) -> Vec<Condition> {
+    CONDITIONS
+        .map(|kind| Condition::new(kind, false, ready.reason, ready.message.clone()))
+        .into()
+}
+
+/// Why an address is not held by this resource.
+fn refusal(w: &Working<'_>, resource: &Resource, declared: &AddressDeclared) -> Violation {
+    let address = declared.address.canonical();
+    let domain = address.domain();
+    match w.next.domains.get(&domain) {
+        None => Violation::new(
+            Reason::DomainNotFound,
+            format!("no InternalDomain of this namespace has brought {domain} into the store yet"),
+        ),
+        Some(row) if row.namespace != resource.key.namespace => Violation::new(
+            Reason::DomainClaimed,
+            format!("the domain {domain} belongs to another tenant"),
+        ),
+        Some(_) => match w
+            .next
+            .addresses
+            .get(address)
+            .and_then(|row| row.owner.as_ref())
+        {
+            Some(holder) => Violation::new(
+                Reason::AddressClaimed,
+                format!(
+                    "{} holds {address}",
+                    crate::model::ResourceKey::new(
+                        Kind::EmailAddress,
+                        &resource.key.namespace,
+                        holder
+                    )
+                ),
+            ),
+            None => Violation::new(
+                Reason::AdoptionRefused,
+                format!(
+                    "the store already has {address}, which no resource owns, and adoptionPolicy is Fail; set Adopt to take it over"
+                ),
+            ),
+        },
+    }
+}
+
+pub(super) fn judge(
+    w: &mut Working<'_>,
+    resource: &Resource,
+    declared: &AddressDeclared,
+) -> Verdict {
+    let address = declared.address.canonical();
+    let row = w.next.addresses.get(address);
+    let row = row
+        .filter(|row| {
+            row.namespace == resource.key.namespace
+                && row.owner.as_deref() == Some(&resource.key.name)
+        })
+        .cloned();
+    let Some(row) = row else {
+        let ready = if resource.suspended {
+            Violation::new(Reason::Suspended, "")
+        } else {
+            refusal(w, resource, declared)
+        }
+        .into();
+        return Verdict {
+            conditions: absent_conditions(&ready),
+            ..super::blank(resource, ready, Detail::Address(Box::default()))
+        };
+    };
+    let credential = passwords::judge(w, resource, declared, &row);
+    let purge = purge_detail(w, resource, address);
+    let mut ready = Finding::fine(format!("{address} is in force"));
+    if !credential.status && credential.reason != Reason::NotManaged {
+        ready = Finding {
+            reason: credential.reason,
+            message: credential.message.clone(),
+        };
+    }
+    if let Some(detail) = &purge {
+        let held = w
+            .next
+            .waiting
+            .get(&(address.clone(), WaitAction::Purge))
+            .is_some_and(|wait| wait.held);
+        let list = detail
+            .blockers
+            .iter()
+            .map(|b| b.message.as_str())
+            .collect::<Vec<_>>()
+            .join("; ");
+        ready = Finding {
+            reason: if held {
+                Reason::MassDeletion
+            } else {
+                Reason::PurgeBlocked
+            },
+            message: format!("the purge of {address} waits: {list}"),
+        };
+    }
+    let conditions = conditions(w, address, &row, credential, purge.as_ref());
+    let lock = w.next.lock(address, w.now);
+    if let Some((_, until)) = lock {
+        w.moments.push((until, Subject::Address(address.clone())));
+    }
+    let detail = AddressDetail {
+        origin: row.origin.clone(),
+        alias_of: w
+            .next
+            .links
+            .get(address)
+            .map_or(String::new(), |link| link.primary.to_string()),
+        aliases: w
+            .next
+            .links
+            .aliases_of(address)
+            .take(LISTED_ALIASES)
+            .map(ToString::to_string)
+            .collect(),
+        alias_count: w.next.links.aliases_of(address).count(),
+        role: w
+            .next
+            .members
+            .get(address)
+            .map_or(String::new(), |(_, role)| role.clone()),
+        failed_logons: lock.map_or(0, |(count, _)| count),
+        locked_until: lock.map(|(_, until)| until),
+        failed_codes: w.next.reset_lock(address).unwrap_or(0),
+        held_messages: w.next.reports.get(address).map_or(0, |r| r.held),
+        purge,
+        ..passwords::detail(w, resource, address)
+    };
+    Verdict {
+        conditions,
+        release: false,
+        ..super::blank(resource, ready, Detail::Address(Box::new(detail)))
+    }
+}
+
+fn purge_detail(
+    w: &Working<'_>,
+    resource: &Resource,
+    address: &CanonicalAddress,
+) -> Option<PurgeDetail> {
+    let wait = w
+        .next
+        .waiting
+        .get(&(address.clone(), WaitAction::Purge))
+        .filter(|_| resource.deleting)?;
+    let delay = w.next.settings(&resource.key.namespace).purge_delay;
+    Some(PurgeDetail {
+        requested_at: wait.since,
+        not_before: wait.since.saturating_add(delay).unwrap_or(wait.since),
+        blockers: guard::purge_blockers(w, address),
+    })
+}
+
+fn conditions(
+    w: &Working<'_>,
+    address: &CanonicalAddress,
+    row: &AddressRow,
+    credential: Condition,
+    purge: Option<&PurgeDetail>,
+) -> Vec<Condition> {
+    let domain = w.next.domains.get(&address.domain());
+    vec![
+        match w.next.lock(address, w.now) {
+            Some((count, until)) => Condition::new(
+                "Locked",
+                true,
+                Reason::TooManyFailedLogons,
+                format!(
+                    "{count} failed logons; locked until {until}, or until mailroster.dev/unlockAt is set"
+                ),
+            ),
+            None => Condition::quiet("Locked", false, Reason::NotLocked),
+        },
+        match w.next.reset_lock(address) {
+            Some(count) => Condition::new(
+                "ResetLocked",
+                true,
+                Reason::TooManyFailedCodes,
+                format!("{count} wrong reset codes; set mailroster.dev/resetCodesAt"),
+            ),
+            None => Condition::quiet("ResetLocked", false, Reason::NotLocked),
+        },
+        disabled(row),
+        match purge {
+            Some(detail) => {
+                let messages = detail
+                    .blockers
+                    .iter()
+                    .map(|b| b.message.as_str())
+                    .collect::<Vec<_>>()
+                    .join("; ");
+                let reason = detail
+                    .blockers
+                    .first()
+                    .map_or(Reason::NotBlocked, |b| b.reason);
+                Condition::new("PurgeBlocked", true, reason, messages)
+            }
+            None => Condition::quiet("PurgeBlocked", false, Reason::NotBlocked),
+        },
+        credential,
+        match w.next.links.get(address) {
+            Some(link) => Condition::new(
+                "PermissionsInherited",
+                true,
+                Reason::InheritsFromPrimary,
+                format!(
+                    "an alias of {}: access, password and roles set here are ignored",
+                    link.primary
+                ),
+            ),
+            None => Condition::quiet("PermissionsInherited", false, Reason::NotAlias),
+        },
+        Condition::quiet("HolderChanged", false, Reason::SameHolder),
+        mail_accepted(w, row, domain),
+    ]
+}
+
+/// P6: the first reason that applies; all of them in the message.
+fn disabled(row: &AddressRow) -> Condition {
+    let all: Vec<_> = [
+        (row.disabled, Reason::Declared),
+        (row.shut, Reason::Undeclared),
+    ]
+    .into_iter()
+    .filter(|(applies, _)| *applies)
+    .collect();
+    match all.first() {
+        None => Condition::quiet("Disabled", false, Reason::NotDisabled),
+        Some((_, first)) => {
+            let message = all
+                .iter()
+                .map(|(_, reason)| reason.meaning())
+                .collect::<Vec<_>>()
+                .join(" ");
+            Condition::new("Disabled", true, *first, message)
+        }
+    }
+}
+
+/// V1, as a condition: whether the domain's mode accepts mail to the address.
+pub(super) fn mail_accepted(
+    w: &Working<'_>,
+    row: &AddressRow,
+    domain: Option<&DomainRow>,
+) -> Condition {
+    let mode = domain.map_or("", |domain| domain.recipient_validation.as_str());
+    let refused = |reason: Reason| Condition::new("MailAccepted", false, reason, reason.meaning());
+    let from_directory =
+        |row: &AddressRow| matches!(row.origin.as_str(), "Directory" | "DistributionList");
+    if row.closing {
+        return refused(Reason::Purging);
+    }
+    match mode {
+        "None" => refused(Reason::SendsOnly),
+        "Directory" if !from_directory(row) && !accepted_through_primary(w, row) => {
+            refused(Reason::DirectoryOnly)
+        }
+        _ => Condition::quiet("MailAccepted", true, Reason::Accepted),
+    }
+}
+
+/// V1, Directory: an alias is accepted when its primary is.
+fn accepted_through_primary(w: &Working<'_>, row: &AddressRow) -> bool {
+    let address = row
+        .keys
+        .first()
+        .map(|key| CanonicalAddress::from_store(key));
+    let primary = address
+        .and_then(|address| w.next.links.get(&address))
+        .map(|link| link.primary.clone());
+    primary
+        .and_then(|primary| w.next.addresses.get(&primary))
+        .is_some_and(|primary| {
+            !primary.closing && matches!(primary.origin.as_str(), "Directory" | "DistributionList")
+        })
+}

@@ -1,0 +1,756 @@
+//! What a plan asks the store to do, and the pure interpreter of it.
+//!
+//! Changes are the difference between the rows as they are and as the steps of the plan left them, in an order that every constraint
+//! of the store accepts as it stands: rights end before the rows they name change, rows appear before rights name them.
+
+use std::collections::BTreeSet;
+
+use super::desired::Action;
+use super::observed::{
+    AddressRow, DelegationRow, DomainRow, LinkRow, Observed, RoleRow, Wait, WaitAction,
+};
+use super::settings::Settings;
+use super::subject::Subject;
+use super::working::{Cause, NewPassword, Working};
+use crate::model::{CanonicalAddress, DomainName, ResourceKey};
+
+/// One step for the store. `Put` writes a whole row, new or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    PutSettings {
+        namespace: String,
+        owner: String,
+        settings: Settings,
+    },
+    DeleteSettings {
+        namespace: String,
+    },
+    /// Hands a domain and every row in it to another namespace; nobody owns them afterwards (D1).
+    TransferDomain {
+        domain: DomainName,
+        from: String,
+        to: String,
+    },
+    PutDomain {
+        domain: DomainName,
+        row: DomainRow,
+    },
+    DeleteMember {
+        address: CanonicalAddress,
+    },
+    DeleteDelegation {
+        reader: CanonicalAddress,
+        mailbox: CanonicalAddress,
+    },
+    DeleteLink {
+        alias: CanonicalAddress,
+    },
+    PutAddress {
+        address: CanonicalAddress,
+        row: AddressRow,
+    },
+    PutRole {
+        namespace: String,
+        name: String,
+        row: RoleRow,
+    },
+    PutLink {
+        alias: CanonicalAddress,
+        row: LinkRow,
+    },
+    PutDelegation {
+        reader: CanonicalAddress,
+        mailbox: CanonicalAddress,
+        row: DelegationRow,
+    },
+    PutMember {
+        address: CanonicalAddress,
+        namespace: String,
+        role: String,
+    },
+    PutCredential {
+        address: CanonicalAddress,
+        password: NewPassword,
+    },
+    PutWait {
+        address: CanonicalAddress,
+        action: WaitAction,
+        wait: Wait,
+    },
+    DeleteWait {
+        address: CanonicalAddress,
+        action: WaitAction,
+    },
+    /// Counts an end against the guard for an hour (U4).
+    PutDone {
+        address: CanonicalAddress,
+        action: WaitAction,
+    },
+    PutHandled {
+        key: ResourceKey,
+        action: Action,
+        token: String,
+    },
+    ConsumeLearned {
+        address: CanonicalAddress,
+    },
+    ConsumeTransfer {
+        domain: DomainName,
+    },
+    DeleteRole {
+        namespace: String,
+        name: String,
+    },
+    /// The store repeats the blockers of U2 in its own condition when `purge` is set.
+    DeleteAddress {
+        address: CanonicalAddress,
+        purge: bool,
+    },
+    DeleteDomain {
+        domain: DomainName,
+    },
+}
+
+/// One record for the audit log (X1).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Audit {
+    pub cause: Cause,
+    pub subject: Subject,
+    pub before: Option<serde_json::Value>,
+    pub after: Option<serde_json::Value>,
+}
+
+/// Rows of one table before and after, by key; calls back for what appeared, changed or went.
+fn compare<'a, K: Ord + 'a, V: PartialEq + 'a>(
+    before: impl IntoIterator<Item = (&'a K, &'a V)>,
+    after: impl IntoIterator<Item = (&'a K, &'a V)>,
+    mut found: impl FnMut(&'a K, Option<&'a V>, Option<&'a V>),
+) {
+    let (mut before, mut after) = (before.into_iter().peekable(), after.into_iter().peekable());
+    loop {
+        match (before.peek(), after.peek()) {
+            (None, None) => return,
+            (Some((b, old)), Some((a, new))) if b == a => {
+                if old != new {
+                    found(b, Some(old), Some(new));
+                }
+                before.next();
+                after.next();
+            }
+            (Some((b, old)), Some((a, _))) if b < a => {
+                found(b, Some(old), None);
+                before.next();
+            }
+            (Some((b, old)), None) => {
+                found(b, Some(old), None);
+                before.next();
+            }
+            (_, Some((a, new))) => {
+                found(a, None, Some(new));
+                after.next();
+            }
+        }
+    }
+}
+
+fn json<T: serde::Serialize>(row: Option<&T>) -> Option<serde_json::Value> {
+    row.and_then(|row| serde_json::to_value(row).ok())
+}
+
+/// Collects changes by phase and an audit record for each.
+#[derive(Default)]
+struct Difference {
+    changes: Vec<(u8, Change)>,
+    audit: Vec<Audit>,
+}
+
+impl Difference {
+    fn add(&mut self, phase: u8, change: Change) {
+        self.changes.push((phase, change));
+    }
+
+    fn tell<T: serde::Serialize>(
+        &mut self,
+        w: &Working<'_>,
+        subject: Subject,
+        before: Option<&T>,
+        after: Option<&T>,
+    ) {
+        let cause = w.causes.get(&subject).cloned().unwrap_or(Cause {
+            actor: "mailroster".to_owned(),
+            reason: "Converged",
+        });
+        self.audit.push(Audit {
+            cause,
+            subject,
+            before: json(before),
+            after: json(after),
+        });
+    }
+}
+
+/// The changes that lead from the rows as they were to the rows as the steps left them, and what to tell the audit log.
+pub(super) fn difference(w: &Working<'_>) -> (Vec<Change>, Vec<Audit>) {
+    let mut d = Difference::default();
+    let (before, after) = (w.before, &w.next);
+    compare(&before.settings, &after.settings, |namespace, old, new| {
+        d.tell(
+            w,
+            Subject::Settings(namespace.clone()),
+            old.map(|_| "settings").as_ref(),
+            new.map(|_| "settings").as_ref(),
+        );
+        let namespace = namespace.clone();
+        d.add(
+            0,
+            match new {
+                Some(settings) => Change::PutSettings {
+                    namespace,
+                    owner: "default".to_owned(),
+                    settings: settings.clone(),
+                },
+                None => Change::DeleteSettings { namespace },
+            },
+        );
+    });
+    domains(w, &mut d);
+    compare(&before.members, &after.members, |address, old, new| {
+        d.tell(w, Subject::Member(address.clone()), old, new);
+        if old.is_some() {
+            d.add(
+                3,
+                Change::DeleteMember {
+                    address: address.clone(),
+                },
+            );
+        }
+        if let Some((namespace, role)) = new {
+            d.add(
+                6,
+                Change::PutMember {
+                    address: address.clone(),
+                    namespace: namespace.clone(),
+                    role: role.clone(),
+                },
+            );
+        }
+    });
+    compare(
+        before.delegations.iter(),
+        after.delegations.iter(),
+        |(reader, mailbox), old, new| {
+            d.tell(w, Subject::Pair(reader.clone(), mailbox.clone()), old, new);
+            let (reader, mailbox) = (reader.clone(), mailbox.clone());
+            match new {
+                Some(row) => d.add(
+                    6,
+                    Change::PutDelegation {
+                        reader,
+                        mailbox,
+                        row: row.clone(),
+                    },
+                ),
+                None => d.add(3, Change::DeleteDelegation { reader, mailbox }),
+            }
+        },
+    );
+    compare(
+        before.links.iter(),
+        after.links.iter(),
+        |alias, old, new| {
+            d.tell(w, Subject::Link(alias.clone()), old, new);
+            // A link that turns to another primary goes first: its old primary may become an alias in this very plan.
+            if old.is_some() && new.map(|n| &n.primary) != old.map(|o| &o.primary) {
+                d.add(
+                    3,
+                    Change::DeleteLink {
+                        alias: alias.clone(),
+                    },
+                );
+            }
+            if let Some(row) = new {
+                d.add(
+                    6,
+                    Change::PutLink {
+                        alias: alias.clone(),
+                        row: row.clone(),
+                    },
+                );
+            }
+        },
+    );
+    compare(&before.addresses, &after.addresses, |address, old, new| {
+        d.tell(w, Subject::Address(address.clone()), old, new);
+        match new {
+            Some(row) => d.add(
+                4,
+                Change::PutAddress {
+                    address: address.clone(),
+                    row: row.clone(),
+                },
+            ),
+            None => d.add(
+                9,
+                Change::DeleteAddress {
+                    address: address.clone(),
+                    purge: w.purged.get(address) == Some(&true),
+                },
+            ),
+        }
+    });
+    compare(
+        &before.roles,
+        &after.roles,
+        |(namespace, name), old, new| {
+            d.tell(w, Subject::Role(namespace.clone(), name.clone()), old, new);
+            let (namespace, name) = (namespace.clone(), name.clone());
+            match new {
+                Some(row) => d.add(
+                    5,
+                    Change::PutRole {
+                        namespace,
+                        name,
+                        row: row.clone(),
+                    },
+                ),
+                None => d.add(8, Change::DeleteRole { namespace, name }),
+            }
+        },
+    );
+    for (address, password) in &w.passwords {
+        let told = password
+            .phc
+            .as_ref()
+            .map(|_| "password set")
+            .or(Some("fingerprint renewed"));
+        let cause = w.causes.get(&Subject::Address(address.clone())).cloned();
+        let cause = cause.unwrap_or(Cause {
+            actor: "mailroster".to_owned(),
+            reason: "PasswordSet",
+        });
+        d.audit.push(Audit {
+            cause,
+            subject: Subject::Address(address.clone()),
+            before: None,
+            after: json(told.as_ref()),
+        });
+        d.add(
+            7,
+            Change::PutCredential {
+                address: address.clone(),
+                password: password.clone(),
+            },
+        );
+    }
+    bookkeeping(w, &mut d);
+    d.changes.sort_by_key(|(phase, _)| *phase);
+    (
+        d.changes.into_iter().map(|(_, change)| change).collect(),
+        d.audit,
+    )
+}
+
+fn domains(w: &Working<'_>, d: &mut Difference) {
+    compare(&w.before.domains, &w.next.domains, |domain, old, new| {
+        d.tell(w, Subject::Domain(domain.clone()), old, new);
+        match new {
+            Some(row) => {
+                if let Some(old) = old.filter(|old| old.namespace != row.namespace) {
+                    d.add(
+                        1,
+                        Change::TransferDomain {
+                            domain: domain.clone(),
+                            from: old.namespace.clone(),
+                            to: row.namespace.clone(),
+                        },
+                    );
+                }
+                d.add(
+                    2,
+                    Change::PutDomain {
+                        domain: domain.clone(),
+                        row: row.clone(),
+                    },
+                );
+            }
+            None => d.add(
+                10,
+                Change::DeleteDomain {
+                    domain: domain.clone(),
+                },
+            ),
+        }
+    });
+    for domain in w
+        .before
+        .transfers
+        .keys()
+        .filter(|domain| !w.next.transfers.contains_key(domain))
+    {
+        d.add(
+            7,
+            Change::ConsumeTransfer {
+                domain: domain.clone(),
+            },
+        );
+    }
+}
+
+fn bookkeeping(w: &Working<'_>, d: &mut Difference) {
+    compare(
+        &w.before.waiting,
+        &w.next.waiting,
+        |(address, action), _, new| {
+            let (address, action) = (address.clone(), *action);
+            match new {
+                Some(wait) => d.add(
+                    7,
+                    Change::PutWait {
+                        address,
+                        action,
+                        wait: *wait,
+                    },
+                ),
+                None if w.next.addresses.contains_key(&address) => {
+                    d.add(7, Change::DeleteWait { address, action })
+                }
+                None => {} // went with the address
+            }
+        },
+    );
+    for (address, action) in &w.done {
+        d.add(
+            7,
+            Change::PutDone {
+                address: address.clone(),
+                action: *action,
+            },
+        );
+    }
+    compare(
+        &w.before.handled,
+        &w.next.handled,
+        |(key, action), _, new| {
+            if let Some(token) = new {
+                d.add(
+                    7,
+                    Change::PutHandled {
+                        key: key.clone(),
+                        action: *action,
+                        token: token.clone(),
+                    },
+                );
+            }
+        },
+    );
+    for (domain, queued) in &w.before.learned {
+        let left = w.next.learned.get(domain);
+        for address in queued
+            .iter()
+            .filter(|address| !left.is_some_and(|left| left.contains(*address)))
+        {
+            d.add(
+                7,
+                Change::ConsumeLearned {
+                    address: address.clone(),
+                },
+            );
+        }
+    }
+}
+
+impl Change {
+    /// What others may have to be planned for after it.
+    #[must_use]
+    pub fn subjects(&self) -> Vec<Subject> {
+        match self {
+            Self::PutSettings { namespace, .. } | Self::DeleteSettings { namespace } => {
+                vec![Subject::Settings(namespace.clone())]
+            }
+            Self::TransferDomain { domain, .. }
+            | Self::PutDomain { domain, .. }
+            | Self::DeleteDomain { domain }
+            | Self::ConsumeTransfer { domain } => {
+                vec![Subject::Domain(domain.clone())]
+            }
+            Self::DeleteMember { address } | Self::PutMember { address, .. } => {
+                vec![Subject::Member(address.clone())]
+            }
+            Self::DeleteDelegation { reader, mailbox }
+            | Self::PutDelegation {
+                reader, mailbox, ..
+            } => {
+                vec![Subject::Pair(reader.clone(), mailbox.clone())]
+            }
+            Self::DeleteLink { alias } => vec![Subject::Link(alias.clone())],
+            Self::PutLink { alias, row } => vec![
+                Subject::Link(alias.clone()),
+                Subject::Address(row.primary.clone()),
+            ],
+            Self::PutAddress { address, .. }
+            | Self::DeleteAddress { address, .. }
+            | Self::ConsumeLearned { address } => {
+                vec![Subject::Address(address.clone())]
+            }
+            Self::PutRole {
+                namespace, name, ..
+            }
+            | Self::DeleteRole { namespace, name } => {
+                vec![Subject::Role(namespace.clone(), name.clone())]
+            }
+            // Who waits is in the slice of its domain already.
+            Self::PutCredential { .. }
+            | Self::PutHandled { .. }
+            | Self::PutDone { .. }
+            | Self::PutWait { .. }
+            | Self::DeleteWait { .. } => vec![],
+        }
+    }
+
+    /// Whether it takes something away, or lets somebody in again: such work goes before other work.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        matches!(
+            self,
+            Self::DeleteMember { .. } | Self::DeleteDelegation { .. } | Self::DeleteLink { .. }
+        )
+    }
+}
+
+impl Observed {
+    /// The pure interpreter: what the store does with a change, constraints included.
+    ///
+    /// # Errors
+    /// The constraint that the change would break.
+    pub fn apply(&mut self, change: &Change) -> Result<(), String> {
+        match change {
+            Change::PutSettings {
+                namespace,
+                settings,
+                ..
+            } => {
+                self.settings.insert(namespace.clone(), settings.clone());
+            }
+            Change::DeleteSettings { namespace } => {
+                self.settings.remove(namespace);
+            }
+            Change::TransferDomain { domain, from, to } => self.transfer(domain, from, to),
+            Change::PutDomain { domain, row } => {
+                self.domains.insert(domain.clone(), row.clone());
+            }
+            Change::DeleteMember { address } => {
+                self.members.remove(address);
+            }
+            Change::DeleteDelegation { reader, mailbox } => {
+                self.delegations.remove(&(reader.clone(), mailbox.clone()));
+            }
+            Change::DeleteLink { alias } => {
+                self.links.remove(alias);
+            }
+            Change::PutAddress { address, row } => {
+                let domain = self
+                    .domains
+                    .get(&address.domain())
+                    .ok_or_else(|| format!("{address}: no domain"))?;
+                if domain.namespace != row.namespace {
+                    return Err(format!("{address}: the domain is another namespace's"));
+                }
+                let was_alias = self.addresses.get(address).is_some_and(|old| old.is_alias);
+                if was_alias && !row.is_alias && self.links.get(address).is_some() {
+                    return Err(format!("{address}: still the alias of a link"));
+                }
+                if row.is_alias
+                    && !was_alias
+                    && (self.links.aliases_of(address).next().is_some() || self.has_rights(address))
+                {
+                    return Err(format!("{address}: named as a primary"));
+                }
+                self.addresses.insert(address.clone(), row.clone());
+            }
+            Change::PutRole {
+                namespace,
+                name,
+                row,
+            } => {
+                self.roles
+                    .insert((namespace.clone(), name.clone()), row.clone());
+            }
+            Change::PutLink { alias, row } => {
+                self.named(alias, true, &row.namespace)?;
+                self.named(&row.primary, false, &row.namespace)?;
+                self.links.insert(alias.clone(), row.clone());
+            }
+            Change::PutDelegation {
+                reader,
+                mailbox,
+                row,
+            } => {
+                self.named(reader, false, &row.namespace)?;
+                self.named(mailbox, false, &row.namespace)?;
+                self.delegations
+                    .insert((reader.clone(), mailbox.clone()), row.clone());
+            }
+            Change::PutMember {
+                address,
+                namespace,
+                role,
+            } => {
+                self.named(address, false, namespace)?;
+                let role = (namespace.clone(), role.clone());
+                if !self.roles.contains_key(&role) {
+                    return Err(format!("{address}: no role {}", role.1));
+                }
+                if self.members.insert(address.clone(), role).is_some() {
+                    return Err(format!("{address}: already a member"));
+                }
+            }
+            Change::PutCredential { address, password } => {
+                self.put_credential(address, password)?
+            }
+            Change::PutWait {
+                address,
+                action,
+                wait,
+            } => {
+                self.waiting.insert((address.clone(), *action), *wait);
+            }
+            Change::DeleteWait { address, action } => {
+                self.waiting.remove(&(address.clone(), *action));
+            }
+            Change::PutHandled { key, action, token } => {
+                self.handled.insert((key.clone(), *action), token.clone());
+            }
+            Change::ConsumeLearned { address } => {
+                self.learned
+                    .entry(address.domain())
+                    .or_default()
+                    .remove(address);
+            }
+            Change::ConsumeTransfer { domain } => {
+                self.transfers.remove(domain);
+            }
+            Change::PutDone { address, .. } => {
+                self.numbers.entry(address.domain()).or_default().done += 1;
+            }
+            Change::DeleteRole { namespace, name } => {
+                let role = (namespace.clone(), name.clone());
+                if self.members.values().any(|held| *held == role) {
+                    return Err(format!("role {name}: still has members"));
+                }
+                self.roles.remove(&role);
+            }
+            Change::DeleteAddress { address, .. } => {
+                if self.links.get(address).is_some()
+                    || self.links.aliases_of(address).next().is_some()
+                    || self.has_rights(address)
+                {
+                    return Err(format!("{address}: still named"));
+                }
+                self.addresses.remove(address);
+                self.credentials.remove(address);
+                self.waiting.retain(|(waiting, _), _| waiting != address);
+            }
+            Change::DeleteDomain { domain } => {
+                if self
+                    .addresses
+                    .keys()
+                    .any(|address| address.domain() == *domain)
+                {
+                    return Err(format!("{domain}: addresses remain"));
+                }
+                self.domains.remove(domain);
+            }
+        }
+        Ok(())
+    }
+
+    fn transfer(&mut self, domain: &DomainName, from: &str, to: &str) {
+        if let Some(row) = self
+            .domains
+            .get_mut(domain)
+            .filter(|row| row.namespace == from)
+        {
+            to.clone_into(&mut row.namespace);
+            row.owner = None;
+        }
+        let moved: BTreeSet<_> = self
+            .addresses
+            .keys()
+            .filter(|address| address.domain() == *domain)
+            .cloned()
+            .collect();
+        for address in &moved {
+            if let Some(row) = self.addresses.get_mut(address) {
+                to.clone_into(&mut row.namespace);
+                row.owner = None;
+            }
+            if let Some(ends) = self.links.get_mut(address) {
+                to.clone_into(ends.namespace);
+                *ends.owner = None;
+            }
+            for pair in self.delegations.naming(address) {
+                if let Some(row) = self.delegations.get_mut(&pair) {
+                    to.clone_into(&mut row.namespace);
+                    row.owner = None;
+                }
+            }
+        }
+    }
+
+    fn has_rights(&self, address: &CanonicalAddress) -> bool {
+        self.members.contains_key(address) || !self.delegations.naming(address).is_empty()
+    }
+
+    /// A reference to an address: there, in the namespace, and alias or not as the reference wants it.
+    fn named(
+        &self,
+        address: &CanonicalAddress,
+        alias: bool,
+        namespace: &str,
+    ) -> Result<(), String> {
+        match self.addresses.get(address) {
+            None => Err(format!("{address}: no row")),
+            Some(row) if row.namespace != namespace => {
+                Err(format!("{address}: another namespace's"))
+            }
+            Some(row) if row.is_alias != alias => {
+                Err(format!("{address}: alias is {}", row.is_alias))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn put_credential(
+        &mut self,
+        address: &CanonicalAddress,
+        password: &NewPassword,
+    ) -> Result<(), String> {
+        if !self.addresses.contains_key(address) {
+            return Err(format!("{address}: no row"));
+        }
+        let old = self.credentials.remove(address);
+        if password.phc.is_none() && old.is_none() {
+            return Err(format!("{address}: no credential to keep"));
+        }
+        let set_at = if password.phc.is_some() {
+            None
+        } else {
+            old.as_ref().map(|old| old.set_at)
+        };
+        self.credentials.insert(
+            address.clone(),
+            super::observed::CredentialRow {
+                fingerprint: password.fingerprint.clone(),
+                key_id: password.key_id.clone(),
+                never_expires: password.never_expires,
+                force_change: if password.phc.is_some() {
+                    password.force_change
+                } else {
+                    old.is_some_and(|old| old.force_change)
+                },
+                set_at: set_at.unwrap_or(jiff::Timestamp::UNIX_EPOCH),
+            },
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,346 @@
+//! What is declared, as the plan sees it: resources after admission, without anything that Kubernetes alone cares about.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use super::reason::Reason;
+use super::settings::Settings;
+use super::subject::Subject;
+use crate::model::{Address, CanonicalAddress, DomainName, Kind, ResourceKey};
+
+/// All resources in view. For a slice: those that the closure brought in (see [`super::slice`]).
+#[derive(Debug, Clone, Default)]
+pub struct Desired {
+    pub resources: BTreeMap<ResourceKey, Resource>,
+    /// Resources whose end this run has seen. A row whose owner is in neither set has lost it out of sight: nothing follows (U6).
+    pub deleted: BTreeSet<ResourceKey>,
+    /// Namespaces that are ending, or whose state may not be seen: there a resource's end does nothing but leave the row
+    /// undeclared (U4). Kinds whose CRD is ending are spelled out namespace by namespace by whoever fills this in.
+    pub sheltered: BTreeSet<(Kind, String)>,
+}
+
+/// One resource.
+#[derive(Debug, Clone)]
+pub struct Resource {
+    pub key: ResourceKey,
+    pub created: Timestamp,
+    pub generation: i64,
+    /// It has a deletionTimestamp: it owns nothing any more (A8).
+    pub deleting: bool,
+    /// It carries our finalizer.
+    pub finalizer: bool,
+    pub suspended: bool,
+    pub declared: Result<Declared, Violation>,
+    pub actions: Actions,
+    pub last: Last,
+}
+
+/// What the resource's own status said when it was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Last {
+    pub generation: i64,
+    pub ready: bool,
+    pub reason: String,
+    /// A role's members that it refused as AliasMoved.
+    pub moved: Vec<String>,
+}
+
+/// What a resource declares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Declared {
+    Settings(Settings),
+    Domain(DomainDeclared),
+    Address(AddressDeclared),
+    Link(LinkDeclared),
+    Delegation(DelegationDeclared),
+    Role(RoleDeclared),
+}
+
+/// Why what a resource says can't be acted on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    pub reason: Reason,
+    pub message: String,
+}
+
+impl Violation {
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainDeclared {
+    pub domain: DomainName,
+    pub recipient_validation: &'static str,
+    pub unknown_recipients: &'static str,
+    pub next_hop: String,
+    pub learn_senders: bool,
+    pub sub_addressing: String,
+    pub postmaster: Option<CanonicalAddress>,
+    /// `deletionPolicy: Delete`.
+    pub delete: bool,
+}
+
+/// `None` means "not managed here": the row keeps its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressDeclared {
+    pub address: Address,
+    pub display_name: Option<String>,
+    pub attributes: BTreeMap<String, String>,
+    pub password: Option<PasswordDeclared>,
+    pub disabled: Option<bool>,
+    pub archive_start: Option<Date>,
+    pub smtp_submission: Option<bool>,
+    pub pop: Option<bool>,
+    /// `adoptionPolicy: Adopt`.
+    pub adopt: bool,
+    /// `deletionPolicy: Purge`.
+    pub purge: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PasswordDeclared {
+    pub secret: String,
+    pub key: String,
+    /// `format: Argon2`.
+    pub hashed: bool,
+    pub force_change: bool,
+    pub never_expires: bool,
+    /// What the Secret offers now. Filled in by whoever reads Secrets; [`Offer::Unread`] until then.
+    pub offer: Offer,
+}
+
+/// What a Secret offers for a password. The value itself never enters the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Offer {
+    #[default]
+    Unread,
+    /// SecretNotFound: what is missing.
+    Missing(String),
+    /// SecretNotReadable: what to set.
+    NotReadable(String),
+    /// A value under this fingerprint (`key_id` names the key that made it).
+    Value {
+        fingerprint: Vec<u8>,
+        key_id: String,
+        work: Work,
+    },
+}
+
+/// How far the work on a value has come; hashing happens outside the plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// Not looked at yet.
+    Open,
+    /// A new password, hashed.
+    Hashed(String),
+    /// The value that is in force already: only its fingerprint is new (P2).
+    Same,
+    /// Refused: the rule that failed, never the value.
+    Refused(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkDeclared {
+    pub alias: Address,
+    pub primary: CanonicalAddress,
+    pub cross_domain: bool,
+    pub take_over: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DelegationDeclared {
+    pub reader: CanonicalAddress,
+    pub mailbox: CanonicalAddress,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleDeclared {
+    pub built_in: Option<&'static str>,
+    pub permissions: Vec<&'static str>,
+    pub members: BTreeSet<CanonicalAddress>,
+    /// Entries that are no addresses, with what is wrong.
+    pub invalid: BTreeMap<String, String>,
+}
+
+/// The action annotations of a resource (C6), by the last part of their name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Actions(pub BTreeMap<Action, String>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    RequestedAt,
+    UnlockAt,
+    ResetCodesAt,
+    Approve,
+    TransferTo,
+    Unlock,
+    ResetCodes,
+}
+
+impl Action {
+    pub const ALL: [Self; 7] = [
+        Self::RequestedAt,
+        Self::UnlockAt,
+        Self::ResetCodesAt,
+        Self::Approve,
+        Self::TransferTo,
+        Self::Unlock,
+        Self::ResetCodes,
+    ];
+
+    /// The annotation's name after `mailroster.dev/`, and the field of `status.lastHandled`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestedAt => "requestedAt",
+            Self::UnlockAt => "unlockAt",
+            Self::ResetCodesAt => "resetCodesAt",
+            Self::Approve => "approve",
+            Self::TransferTo => "transferTo",
+            Self::Unlock => "unlock",
+            Self::ResetCodes => "resetCodes",
+        }
+    }
+
+    /// Whether a resource of this kind knows the action.
+    #[must_use]
+    pub fn known_to(self, kind: Kind) -> bool {
+        match self {
+            Self::RequestedAt => true,
+            Self::UnlockAt | Self::ResetCodesAt => kind == Kind::EmailAddress,
+            Self::Approve | Self::TransferTo | Self::Unlock | Self::ResetCodes => {
+                kind == Kind::InternalDomain
+            }
+        }
+    }
+}
+
+impl Resource {
+    /// Frozen: what it owns stays as it is and it claims nothing new (C8; a shape that does not decode is treated alike).
+    #[must_use]
+    pub fn frozen(&self) -> bool {
+        self.suspended || matches!(&self.declared, Err(v) if v.reason == Reason::SpecUnreadable)
+    }
+
+    /// Living, decoded and free to act: the only kind of resource that claims something.
+    #[must_use]
+    pub fn active(&self) -> Option<&Declared> {
+        if self.deleting || self.frozen() {
+            None
+        } else {
+            self.declared.as_ref().ok()
+        }
+    }
+
+    /// Whether the status already told that what the spec says now is in force: a difference found now is drift (C4).
+    #[must_use]
+    pub fn was_in_force(&self) -> bool {
+        self.last.ready && self.last.generation == self.generation
+    }
+
+    /// Whether it must carry our finalizer (U1).
+    #[must_use]
+    pub fn wants_finalizer(&self) -> bool {
+        match &self.declared {
+            Ok(Declared::Link(_) | Declared::Delegation(_) | Declared::Role(_)) => true,
+            Ok(Declared::Address(a)) => a.purge,
+            Ok(Declared::Domain(d)) => d.delete,
+            Ok(Declared::Settings(_)) => false,
+            Err(_) => self.finalizer,
+        }
+    }
+
+    /// Whether a right must wait until the finalizer is on, so that no right can outlive its resource (M2).
+    #[must_use]
+    pub fn lacks_finalizer(&self) -> bool {
+        !self.deleting
+            && !self.finalizer
+            && matches!(
+                self.declared,
+                Ok(Declared::Link(_) | Declared::Delegation(_) | Declared::Role(_))
+            )
+    }
+
+    /// Age order among claimants of one subject (A6).
+    #[must_use]
+    pub fn seniority(&self) -> (Timestamp, &str, &str) {
+        (self.created, &self.key.namespace, &self.key.name)
+    }
+}
+
+impl Declared {
+    /// What only one resource may hold.
+    #[must_use]
+    pub fn claims(&self, namespace: &str) -> Vec<Subject> {
+        match self {
+            Self::Settings(_) => vec![Subject::Settings(namespace.to_owned())],
+            Self::Domain(d) => vec![Subject::Domain(d.domain.clone())],
+            Self::Address(a) => vec![Subject::Address(a.address.canonical().clone())],
+            Self::Link(l) => vec![Subject::Link(l.alias.canonical().clone())],
+            Self::Delegation(d) => vec![Subject::Pair(d.reader.clone(), d.mailbox.clone())],
+            Self::Role(r) => r.members.iter().cloned().map(Subject::Member).collect(),
+        }
+    }
+
+    /// What its verdict depends on besides its claims.
+    #[must_use]
+    pub fn references(&self, namespace: &str) -> Vec<Subject> {
+        let domain_of = |address: &CanonicalAddress| Subject::Domain(address.domain());
+        let mut found = match self {
+            Self::Settings(_) => vec![],
+            Self::Domain(d) => {
+                let at = |local: &str| {
+                    Subject::Address(CanonicalAddress::from_store(&format!(
+                        "{local}@{}",
+                        d.domain
+                    )))
+                };
+                let mut found = vec![at("postmaster"), at("abuse")];
+                found.extend(d.postmaster.clone().map(Subject::Address));
+                found
+            }
+            Self::Address(a) => {
+                let address = a.address.canonical();
+                vec![
+                    domain_of(address),
+                    Subject::Link(address.clone()),
+                    Subject::Member(address.clone()),
+                ]
+            }
+            Self::Link(l) => {
+                let alias = l.alias.canonical();
+                vec![
+                    domain_of(alias),
+                    domain_of(&l.primary),
+                    Subject::Address(alias.clone()),
+                    Subject::Address(l.primary.clone()),
+                    Subject::Link(l.primary.clone()),
+                ]
+            }
+            Self::Delegation(d) => [&d.reader, &d.mailbox]
+                .into_iter()
+                .flat_map(|a| {
+                    [
+                        Subject::Address(a.clone()),
+                        Subject::Link(a.clone()),
+                        domain_of(a),
+                    ]
+                })
+                .collect(),
+            Self::Role(r) => r
+                .members
+                .iter()
+                .flat_map(|a| [Subject::Address(a.clone()), Subject::Link(a.clone())])
+                .collect(),
+        };
+        found.push(Subject::Settings(namespace.to_owned()));
+        found
+    }
+}

@@ -1,0 +1,67 @@
+//! Addresses learned from outbound mail (SPEC 14, record_sender_v1; U8).
+
+use std::collections::BTreeSet;
+
+use jiff::SignedDuration;
+
+use super::addresses;
+use super::subject::Subject;
+use super::working::Working;
+use crate::model::Address;
+
+/// New addresses a domain and hour.
+const LIMIT: u64 = 100;
+/// How long a purged address is not learned again (U8).
+const TOMBSTONE: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+pub(super) fn settle(w: &mut Working<'_>) {
+    for (domain, queue) in w.next.learned.clone() {
+        let Some(row) = w.next.domains.get(&domain) else {
+            w.next.learned.remove(&domain);
+            continue;
+        };
+        let namespace = row.namespace.clone();
+        let learns =
+            row.learn_senders && !matches!(row.recipient_validation.as_str(), "Directory" | "None");
+        let mut room = LIMIT.saturating_sub(w.next.numbers.get(&domain).map_or(0, |n| n.learned));
+        let mut left = BTreeSet::new();
+        for address in queue {
+            let buried = w
+                .next
+                .tombstones
+                .get(&address)
+                .is_some_and(|at| w.now.duration_since(*at) < TOMBSTONE);
+            if !learns || buried || w.next.addresses.contains_key(&address) {
+                continue;
+            }
+            if room == 0 {
+                left.insert(address);
+                continue;
+            }
+            let Ok(parsed) = Address::parse(address.as_str()) else {
+                continue;
+            };
+            room -= 1;
+            let new = addresses::new_row(w, &parsed, &namespace, "MailFlow");
+            w.next.addresses.insert(address.clone(), new);
+            if let Some(numbers) = w.next.numbers.get_mut(&domain) {
+                numbers.learned += 1;
+            }
+            w.because(
+                Subject::Address(address),
+                super::Cause {
+                    actor: "mail flow".to_owned(),
+                    reason: "SenderLearned",
+                },
+            );
+        }
+        if !left.is_empty() {
+            let again = w
+                .now
+                .saturating_add(SignedDuration::from_mins(1))
+                .unwrap_or(w.now);
+            w.moments.push((again, Subject::Domain(domain.clone())));
+        }
+        w.next.learned.insert(domain, left);
+    }
+}

@@ -1,0 +1,247 @@
+//! PURE: decisions. What is declared and what the store holds go in; changes and verdicts come out.
+//!
+//! No async, clock, randomness, IO or hash order in here. The contract of [`plan`], each point held by a property test:
+//! 1. Total: no panic, no `Result`. Bad input is a violation on its own resource.
+//! 2. Deterministic, whatever the input's order.
+//! 3. Convergent: planning again on what the changes produce gives no changes.
+//! 4. Isolated: one broken resource changes nobody else's outcome, but for declared conflicts.
+//! 5. Ordered: changes come in an order that the store can execute as they stand.
+//! 6. Safe: nothing destructive on rows of another owner, from an incomplete view, or past a guard.
+//! 7. Minimal: what is in force produces no change and an equal verdict.
+//! 8. Sliceable: planning a slice closed by [`slice`] gives its resources the verdicts of the whole world.
+//!
+//! How it works: each step reads the claims and edits the rows as they will be ([`working::Working`]); what differs in the end is
+//! the list of changes ([`change`]). A rule is one function in the file of its kind; a reason stands in [`reason`].
+
+pub mod addresses;
+pub mod change;
+mod delegations;
+pub mod desired;
+mod domains;
+pub mod guard;
+mod learning;
+mod links;
+pub mod observed;
+mod passwords;
+pub mod reason;
+pub mod relation;
+mod roles;
+pub mod settings;
+pub mod slice;
+
+pub mod subject;
+pub mod verdict;
+mod working;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+pub use change::{Audit, Change};
+pub use desired::Desired;
+pub use observed::Observed;
+pub use subject::Subject;
+pub use verdict::Verdict;
+pub use working::{Cause, NewPassword, Note, PasswordWork};
+
+use crate::model::{Kind, ResourceKey};
+use desired::{Declared, Resource, Violation};
+use reason::Reason;
+use verdict::{Detail, Finding};
+use working::Working;
+
+/// The outcome of planning.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// In the order in which the store executes them.
+    pub changes: Vec<Change>,
+    pub audit: Vec<Audit>,
+    pub verdicts: BTreeMap<ResourceKey, Verdict>,
+    /// Seen once, as Events.
+    pub notes: Vec<Note>,
+    /// When something has to be planned again although nobody touches it.
+    pub moments: Vec<(Timestamp, Subject)>,
+    /// Passwords that have to be hashed or compared before the next plan of their resource.
+    pub passwords: Vec<PasswordWork>,
+}
+
+/// Rounds until the steps agree; two are usual, a chain of ends that free claims may take more.
+const ROUNDS: usize = 8;
+
+/// Decides what has to happen so that what is declared is in force, and what to say of each resource.
+#[must_use]
+pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
+    let mut w = Working::new(desired, observed, now);
+    for _ in 0..ROUNDS {
+        let ended = w.purged.len() + w.done.len();
+        settle_settings(&mut w);
+        domains::settle(&mut w);
+        addresses::settle(&mut w);
+        links::settle(&mut w);
+        delegations::settle(&mut w);
+        roles::settle(&mut w);
+        learning::settle(&mut w);
+        guard::settle(&mut w);
+        domains::finish(&mut w);
+        // What ended may free a claim of somebody else: look again.
+        if ended == w.purged.len() + w.done.len() {
+            break;
+        }
+    }
+    passwords::settle(&mut w);
+    let (changes, audit) = change::difference(&w);
+    let mut verdicts = BTreeMap::new();
+    for resource in desired.resources.values() {
+        if !resource.lacks_finalizer() {
+            let verdict = judge(&mut w, resource);
+            verdicts.insert(resource.key.clone(), verdict);
+        }
+    }
+    w.notes
+        .sort_by(|a, b| (&a.key, a.reason, &a.message).cmp(&(&b.key, b.reason, &b.message)));
+    w.notes.dedup();
+    w.moments.sort();
+    w.moments.dedup();
+    Plan {
+        changes,
+        audit,
+        verdicts,
+        notes: w.notes,
+        moments: w.moments,
+        passwords: w.password_work,
+    }
+}
+
+fn settle_settings(w: &mut Working<'_>) {
+    for namespace in w.claimed(|s| {
+        if let Subject::Settings(n) = s {
+            Some(n.clone())
+        } else {
+            None
+        }
+    }) {
+        let subject = Subject::Settings(namespace.clone());
+        let Some(resource) = w.claimants(&subject).first().copied() else {
+            continue;
+        };
+        if let Some(Declared::Settings(settings)) = resource.active()
+            && w.next.settings.get(&namespace) != Some(settings)
+        {
+            w.next.settings.insert(namespace.clone(), settings.clone());
+            w.by(subject, resource, "Declared");
+        }
+    }
+    for namespace in w.next.settings.keys().cloned().collect::<Vec<_>>() {
+        let subject = Subject::Settings(namespace.clone());
+        if let working::Owner::Ended {
+            sheltered: false, ..
+        } = w.owner(Kind::AccountSettings, &namespace, Some("default"), &subject)
+        {
+            w.next.settings.remove(&namespace);
+            w.by_rule(subject, "Undeclared");
+        }
+    }
+}
+
+/// What to say of one resource, after all steps.
+fn judge(w: &mut Working<'_>, resource: &Resource) -> Verdict {
+    if let Some(token) = resource
+        .actions
+        .0
+        .get(&desired::Action::RequestedAt)
+        .cloned()
+    {
+        w.next
+            .handled
+            .insert((resource.key.clone(), desired::Action::RequestedAt), token);
+    }
+    let mut verdict = match (&resource.declared, resource.key.kind) {
+        (Ok(Declared::Settings(_)), _) | (Err(_), Kind::AccountSettings) => blank(
+            resource,
+            Finding::fine("the settings are in force"),
+            Detail::Settings,
+        ),
+        (Ok(Declared::Domain(declared)), _) => domains::judge(w, resource, declared),
+        (Ok(Declared::Address(declared)), _) => addresses::judge(w, resource, declared),
+        (Ok(Declared::Link(declared)), _) => links::judge(w, resource, declared),
+        (Ok(Declared::Delegation(declared)), _) => delegations::judge(w, resource, declared),
+        (Ok(Declared::Role(declared)), _) => roles::judge(w, resource, declared),
+        (Err(violation), kind) => judge_refused(resource, violation, kind),
+    };
+    if let Err(violation) = &resource.declared {
+        verdict.ready = violation.clone().into();
+    }
+    if resource.suspended && !resource.deleting {
+        verdict.ready = Finding {
+            reason: Reason::Suspended,
+            message: "suspend is true: nothing is written and nothing undone".to_owned(),
+        };
+    }
+    verdict.handled = w
+        .next
+        .handled
+        .iter()
+        .filter(|((key, _), _)| *key == resource.key)
+        .map(|((_, action), token)| (*action, token.clone()))
+        .collect();
+    verdict
+}
+
+fn blank(resource: &Resource, ready: Finding, detail: Detail) -> Verdict {
+    Verdict {
+        generation: resource.generation,
+        ready,
+        conditions: Vec::new(),
+        detail,
+        handled: BTreeMap::new(),
+        release: resource.deleting,
+    }
+}
+
+/// A resource whose spec says nothing that could be acted on.
+fn judge_refused(resource: &Resource, violation: &Violation, kind: Kind) -> Verdict {
+    let ready = Finding::from(violation.clone());
+    let (conditions, detail) = match kind {
+        Kind::AccountSettings => (Vec::new(), Detail::Settings),
+        Kind::InternalDomain => (
+            domains::absent_conditions(&ready),
+            Detail::Domain {
+                addresses: None,
+                held: None,
+            },
+        ),
+        Kind::EmailAddress => (
+            addresses::absent_conditions(&ready),
+            Detail::Address(Box::default()),
+        ),
+        Kind::AliasLink => (
+            links::absent_conditions(&ready),
+            Detail::Link {
+                primary: String::new(),
+                origin: String::new(),
+            },
+        ),
+        Kind::DelegateMailbox => (
+            Vec::new(),
+            Detail::Delegation {
+                effective_at: None,
+                visible_from: None,
+            },
+        ),
+        Kind::AdminRole => (
+            Vec::new(),
+            Detail::Role {
+                total: 0,
+                in_force: 0,
+                rejected: Vec::new(),
+            },
+        ),
+    };
+    Verdict {
+        conditions,
+        ..blank(resource, ready, detail)
+    }
+}

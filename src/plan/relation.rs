@@ -1,0 +1,118 @@
+//! The two relations between addresses, each found from both ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::observed::{DelegationRow, LinkRow};
+use crate::model::CanonicalAddress;
+
+/// Alias to link, and primary to its aliases.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Links {
+    rows: BTreeMap<CanonicalAddress, LinkRow>,
+    by_primary: BTreeMap<CanonicalAddress, BTreeSet<CanonicalAddress>>,
+}
+
+impl Links {
+    pub fn insert(&mut self, alias: CanonicalAddress, row: LinkRow) {
+        self.remove(&alias);
+        self.by_primary
+            .entry(row.primary.clone())
+            .or_default()
+            .insert(alias.clone());
+        self.rows.insert(alias, row);
+    }
+
+    pub fn remove(&mut self, alias: &CanonicalAddress) -> Option<LinkRow> {
+        let row = self.rows.remove(alias)?;
+        if let Some(aliases) = self.by_primary.get_mut(&row.primary) {
+            aliases.remove(alias);
+        }
+        Some(row)
+    }
+
+    #[must_use]
+    pub fn get(&self, alias: &CanonicalAddress) -> Option<&LinkRow> {
+        self.rows.get(alias)
+    }
+
+    pub fn get_mut(&mut self, alias: &CanonicalAddress) -> Option<LinkEnds<'_>> {
+        self.rows.get_mut(alias).map(|row| LinkEnds {
+            owner: &mut row.owner,
+            namespace: &mut row.namespace,
+        })
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&CanonicalAddress, &LinkRow)> {
+        self.rows.iter()
+    }
+
+    /// The aliases of a primary, in order.
+    pub fn aliases_of(
+        &self,
+        primary: &CanonicalAddress,
+    ) -> impl Iterator<Item = &CanonicalAddress> {
+        self.by_primary.get(primary).into_iter().flatten()
+    }
+}
+
+/// What of a link may change in place; its two addresses may not, or the index would lie.
+pub struct LinkEnds<'a> {
+    pub owner: &'a mut Option<String>,
+    pub namespace: &'a mut String,
+}
+
+/// (reader, mailbox) to delegation, and mailbox to its readers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delegations {
+    rows: BTreeMap<(CanonicalAddress, CanonicalAddress), DelegationRow>,
+    by_mailbox: BTreeSet<(CanonicalAddress, CanonicalAddress)>,
+}
+
+impl Delegations {
+    pub fn insert(&mut self, pair: (CanonicalAddress, CanonicalAddress), row: DelegationRow) {
+        self.by_mailbox.insert((pair.1.clone(), pair.0.clone()));
+        self.rows.insert(pair, row);
+    }
+
+    pub fn remove(&mut self, pair: &(CanonicalAddress, CanonicalAddress)) -> Option<DelegationRow> {
+        self.by_mailbox.remove(&(pair.1.clone(), pair.0.clone()));
+        self.rows.remove(pair)
+    }
+
+    #[must_use]
+    pub fn get(&self, pair: &(CanonicalAddress, CanonicalAddress)) -> Option<&DelegationRow> {
+        self.rows.get(pair)
+    }
+
+    pub fn get_mut(
+        &mut self,
+        pair: &(CanonicalAddress, CanonicalAddress),
+    ) -> Option<&mut DelegationRow> {
+        self.rows.get_mut(pair)
+    }
+
+    pub fn iter(
+        &self,
+    ) -> impl Iterator<Item = (&(CanonicalAddress, CanonicalAddress), &DelegationRow)> {
+        self.rows.iter()
+    }
+
+    /// The pairs that name an address at either end.
+    #[must_use]
+    pub fn naming(&self, address: &CanonicalAddress) -> Vec<(CanonicalAddress, CanonicalAddress)> {
+        let as_reader = self
+            .rows
+            .range((address.clone(), CanonicalAddress::from_store(""))..)
+            .map(|(pair, _)| pair);
+        let as_reader = as_reader
+            .take_while(|(reader, _)| reader == address)
+            .cloned();
+        let as_mailbox = self
+            .by_mailbox
+            .range((address.clone(), CanonicalAddress::from_store(""))..);
+        let as_mailbox = as_mailbox
+            .take_while(|(mailbox, _)| mailbox == address)
+            .map(|(mailbox, reader)| (reader.clone(), mailbox.clone()));
+        as_reader.chain(as_mailbox).collect()
+    }
+}

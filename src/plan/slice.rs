@@ -1,0 +1,267 @@
+//! All resources in view, and the part of them that has to be planned together.
+//!
+//! A slice is closed under claims (whoever wants the same thing is in it), under references (whatever a verdict looks at is in it)
+//! and under guards (whatever waits in its domains is in it, which the store tells: see [`Slice::add`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::desired::{Action, Declared, Desired, Resource};
+use super::subject::Subject;
+use crate::model::{Address, Kind, ResourceKey};
+
+/// Every resource that is watched, with the ways to find it.
+#[derive(Debug, Default)]
+pub struct Roster {
+    resources: BTreeMap<ResourceKey, Resource>,
+    deleted: BTreeSet<ResourceKey>,
+    sheltered: BTreeSet<(Kind, String)>,
+    claims: BTreeMap<Subject, BTreeSet<ResourceKey>>,
+    references: BTreeMap<Subject, BTreeSet<ResourceKey>>,
+}
+
+/// What has to be planned together.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Slice {
+    pub keys: BTreeSet<ResourceKey>,
+    pub subjects: BTreeSet<Subject>,
+}
+
+impl Roster {
+    /// Takes in a resource as it is now. Returns whom that may concern besides itself: who else wants what it gave up.
+    pub fn insert(&mut self, resource: Resource) -> BTreeSet<ResourceKey> {
+        let freed = self.forget(&resource.key);
+        self.deleted.remove(&resource.key);
+        for (subject, is_claim) in subjects_of(&resource) {
+            let index = if is_claim {
+                &mut self.claims
+            } else {
+                &mut self.references
+            };
+            index
+                .entry(subject)
+                .or_default()
+                .insert(resource.key.clone());
+        }
+        let mut concerned: BTreeSet<_> = freed
+            .iter()
+            .flat_map(|subject| self.claimants(subject))
+            .cloned()
+            .collect();
+        concerned.remove(&resource.key);
+        self.resources.insert(resource.key.clone(), resource);
+        concerned
+    }
+
+    /// Takes out a resource. `seen`: its end was seen and is meant, so what it owned has lost its owner.
+    pub fn remove(&mut self, key: &ResourceKey, seen: bool) -> BTreeSet<ResourceKey> {
+        let freed = self.forget(key);
+        self.resources.remove(key);
+        if seen {
+            self.deleted.insert(key.clone());
+        }
+        freed
+            .iter()
+            .flat_map(|subject| self.claimants(subject))
+            .cloned()
+            .collect()
+    }
+
+    /// The end of these was planned for and carried out.
+    pub fn forget_deleted(&mut self, keys: &BTreeSet<ResourceKey>) {
+        self.deleted.retain(|key| !keys.contains(key));
+    }
+
+    /// In this namespace the end of a resource of this kind leaves its row as it is (U4), or no longer so.
+    pub fn shelter(&mut self, kind: Kind, namespace: &str, sheltered: bool) {
+        let entry = (kind, namespace.to_owned());
+        if sheltered {
+            self.sheltered.insert(entry);
+        } else {
+            self.sheltered.remove(&entry);
+        }
+    }
+
+    fn forget(&mut self, key: &ResourceKey) -> Vec<Subject> {
+        let Some(old) = self.resources.get(key) else {
+            return Vec::new();
+        };
+        let mut freed = Vec::new();
+        for (subject, is_claim) in subjects_of(old) {
+            let index = if is_claim {
+                &mut self.claims
+            } else {
+                &mut self.references
+            };
+            if let Some(keys) = index.get_mut(&subject) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    index.remove(&subject);
+                }
+            }
+            if is_claim {
+                freed.push(subject);
+            }
+        }
+        freed
+    }
+
+    #[must_use]
+    pub fn get(&self, key: &ResourceKey) -> Option<&Resource> {
+        self.resources.get(key)
+    }
+
+    pub fn get_mut_last(&mut self, key: &ResourceKey) -> Option<&mut super::desired::Last> {
+        self.resources
+            .get_mut(key)
+            .map(|resource| &mut resource.last)
+    }
+
+    #[must_use]
+    pub fn is_deleted(&self, key: &ResourceKey) -> bool {
+        self.deleted.contains(key)
+    }
+
+    pub fn resources(&self) -> impl Iterator<Item = &Resource> {
+        self.resources.values()
+    }
+
+    pub fn claimants(&self, subject: &Subject) -> impl Iterator<Item = &ResourceKey> {
+        self.claims.get(subject).into_iter().flatten()
+    }
+
+    /// Everybody whose verdict looks at a subject.
+    #[must_use]
+    pub fn dependents(&self, subject: &Subject) -> BTreeSet<ResourceKey> {
+        self.claimants(subject)
+            .chain(self.references.get(subject).into_iter().flatten())
+            .cloned()
+            .collect()
+    }
+
+    /// Domains above and below that somebody claims.
+    fn related_domains(&self, subject: &Subject) -> Vec<Subject> {
+        let Subject::Domain(domain) = subject else {
+            return Vec::new();
+        };
+        let above = domain
+            .ancestors()
+            .map(Subject::Domain)
+            .filter(|s| self.claims.contains_key(s));
+        let below = self
+            .claims
+            .keys()
+            .filter(|s| matches!(s, Subject::Domain(other) if other.is_below(domain)))
+            .cloned();
+        above.chain(below).collect()
+    }
+
+    /// Grows a slice until it is closed.
+    pub fn close(&self, slice: &mut Slice) {
+        let mut subjects: Vec<Subject> = slice.subjects.iter().cloned().collect();
+        let mut keys: Vec<ResourceKey> = std::mem::take(&mut slice.keys).into_iter().collect();
+        loop {
+            while let Some(key) = keys.pop() {
+                if !slice.keys.insert(key.clone()) {
+                    continue;
+                }
+                let Some(resource) = self.resources.get(&key) else {
+                    continue;
+                };
+                for (subject, is_claim) in subjects_of(resource) {
+                    if is_claim {
+                        subjects.extend(self.related_domains(&subject));
+                        if ends_others(resource) {
+                            keys.extend(
+                                subject
+                                    .addresses()
+                                    .into_iter()
+                                    .flat_map(|a| self.dependents(&Subject::Address(a.clone()))),
+                            );
+                        }
+                    }
+                    if slice.subjects.insert(subject.clone()) {
+                        subjects.push(subject);
+                    }
+                }
+            }
+            let Some(subject) = subjects.pop() else {
+                return;
+            };
+            slice.subjects.insert(subject.clone());
+            // A role is brought in by whoever claims the same member, not by whoever only looks at a member.
+            keys.extend(
+                self.claimants(&subject)
+                    .filter(|key| key.kind != Kind::AdminRole && !slice.keys.contains(*key))
+                    .cloned(),
+            );
+            if matches!(subject, Subject::Member(_))
+                && slice.keys.iter().any(|key| key.kind == Kind::AdminRole)
+            {
+                keys.extend(
+                    self.claimants(&subject)
+                        .filter(|key| !slice.keys.contains(*key))
+                        .cloned(),
+                );
+            }
+        }
+    }
+
+    /// The resources of a slice as a plan takes them.
+    #[must_use]
+    pub fn desired(&self, slice: &Slice) -> Desired {
+        Desired {
+            resources: slice
+                .keys
+                .iter()
+                .filter_map(|key| Some((key.clone(), self.resources.get(key)?.clone())))
+                .collect(),
+            deleted: self.deleted.clone(),
+            sheltered: self.sheltered.clone(),
+        }
+    }
+}
+
+/// Whether its coming into force, or its end, ends rights of others: a link makes an alias of an address (L7), a purge ends all (U2).
+fn ends_others(resource: &Resource) -> bool {
+    match &resource.declared {
+        Ok(Declared::Link(_)) => true,
+        Ok(Declared::Address(declared)) => resource.deleting && declared.purge,
+        _ => false,
+    }
+}
+
+/// Its subjects; true for a claim, false for a reference.
+fn subjects_of(resource: &Resource) -> Vec<(Subject, bool)> {
+    let Ok(declared) = &resource.declared else {
+        return Vec::new();
+    };
+    let namespace = &resource.key.namespace;
+    let mut found: Vec<_> = declared
+        .claims(namespace)
+        .into_iter()
+        .map(|s| (s, true))
+        .collect();
+    found.extend(
+        declared
+            .references(namespace)
+            .into_iter()
+            .map(|s| (s, false)),
+    );
+    if resource.key.kind == Kind::AdminRole {
+        found.push((
+            Subject::Role(namespace.clone(), resource.key.name.clone()),
+            true,
+        ));
+    }
+    for action in [Action::Unlock, Action::ResetCodes] {
+        let named = resource
+            .actions
+            .0
+            .get(&action)
+            .and_then(|token| token.split_whitespace().next());
+        if let Some(address) = named.and_then(|text| Address::parse(text).ok()) {
+            found.push((Subject::Address(address.canonical().clone()), false));
+        }
+    }
+    found
+}

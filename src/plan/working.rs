@@ -1,0 +1,291 @@
+//! The state that the steps of a plan work on: the rows as they will be, who claims what, and why each thing changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::desired::{Action, Declared, Desired, Resource, Violation};
+use super::observed::{Observed, Wait, WaitAction};
+use super::reason::Reason;
+use super::subject::Subject;
+use crate::model::{CanonicalAddress, Kind, ResourceKey};
+
+/// Why a subject changes: goes into the audit record (X1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    pub actor: String,
+    pub reason: &'static str,
+}
+
+/// Something people should see once, as an Event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    pub key: ResourceKey,
+    pub reason: Reason,
+    pub message: String,
+    pub warning: bool,
+}
+
+/// A password whose work happens outside the plan (P2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PasswordWork {
+    pub key: ResourceKey,
+    pub address: CanonicalAddress,
+}
+
+pub(super) struct Working<'a> {
+    pub desired: &'a Desired,
+    pub before: &'a Observed,
+    pub next: Observed,
+    pub now: Timestamp,
+    pub causes: BTreeMap<Subject, Cause>,
+    pub notes: Vec<Note>,
+    pub moments: Vec<(Timestamp, Subject)>,
+    pub passwords: BTreeMap<CanonicalAddress, NewPassword>,
+    pub password_work: Vec<PasswordWork>,
+    /// Ends that the guard let pass in this plan.
+    pub done: Vec<(CanonicalAddress, WaitAction)>,
+    /// Violations that the steps found, by resource; the verdicts read them.
+    pub refused: BTreeMap<ResourceKey, Violation>,
+    /// Role members that were refused, by role.
+    pub rejected: BTreeMap<ResourceKey, Vec<super::verdict::Rejection>>,
+    /// Addresses whose row ends for good, with a tombstone (U8) or without.
+    pub purged: BTreeMap<CanonicalAddress, bool>,
+    claims: BTreeMap<Subject, Vec<&'a Resource>>,
+}
+
+/// A credential to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPassword {
+    /// None: the value is in force already, only its fingerprint is new.
+    pub phc: Option<String>,
+    pub fingerprint: Vec<u8>,
+    pub key_id: String,
+    pub force_change: bool,
+    pub never_expires: bool,
+    /// How many old hashes to keep (P4).
+    pub history: u32,
+}
+
+/// What has become of a row's owner (A8).
+pub(super) enum Owner<'a> {
+    /// No resource owns the row.
+    Nobody,
+    /// It lives and still declares the subject, or is frozen.
+    Living(&'a Resource),
+    /// Its end was seen, or it declares something else by now.
+    Ended {
+        resource: Option<&'a Resource>,
+        sheltered: bool,
+    },
+    /// It is in no list; nothing follows from that here (U6).
+    OutOfSight,
+}
+
+impl<'a> Working<'a> {
+    pub fn new(desired: &'a Desired, observed: &'a Observed, now: Timestamp) -> Self {
+        let mut claims: BTreeMap<Subject, Vec<&Resource>> = BTreeMap::new();
+        for resource in desired.resources.values() {
+            if let Some(declared) = resource.active() {
+                for subject in declared.claims(&resource.key.namespace) {
+                    claims.entry(subject).or_default().push(resource);
+                }
+            }
+        }
+        for claimants in claims.values_mut() {
+            claimants.sort_by(|a, b| a.seniority().cmp(&b.seniority()));
+        }
+        Self {
+            desired,
+            before: observed,
+            next: observed.clone(),
+            now,
+            causes: BTreeMap::new(),
+            notes: Vec::new(),
+            moments: Vec::new(),
+            passwords: BTreeMap::new(),
+            password_work: Vec::new(),
+            done: Vec::new(),
+            refused: BTreeMap::new(),
+            rejected: BTreeMap::new(),
+            purged: BTreeMap::new(),
+            claims,
+        }
+    }
+
+    /// Who claims a subject, oldest first.
+    pub fn claimants(&self, subject: &Subject) -> &[&'a Resource] {
+        self.claims.get(subject).map_or(&[], Vec::as_slice)
+    }
+
+    /// All claimed subjects of one sort.
+    pub fn claimed<T: Ord>(&self, pick: impl Fn(&Subject) -> Option<T>) -> BTreeSet<T> {
+        self.claims.keys().filter_map(pick).collect()
+    }
+
+    pub fn resource(&self, kind: Kind, namespace: &str, name: &str) -> Option<&'a Resource> {
+        self.desired
+            .resources
+            .get(&ResourceKey::new(kind, namespace, name))
+    }
+
+    /// What has become of the owner of a row.
+    pub fn owner(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        owner: Option<&str>,
+        subject: &Subject,
+    ) -> Owner<'a> {
+        let Some(name) = owner else {
+            return Owner::Nobody;
+        };
+        let key = ResourceKey::new(kind, namespace, name);
+        let sheltered = self
+            .desired
+            .sheltered
+            .contains(&(kind, namespace.to_owned()));
+        match self.desired.resources.get(&key) {
+            None if self.desired.deleted.contains(&key) => Owner::Ended {
+                resource: None,
+                sheltered,
+            },
+            None => Owner::OutOfSight,
+            Some(resource) if resource.deleting => Owner::Ended {
+                resource: Some(resource),
+                sheltered,
+            },
+            Some(resource) if resource.frozen() => Owner::Living(resource),
+            Some(resource) => match &resource.declared {
+                Ok(declared) if declared.claims(namespace).contains(subject) => {
+                    Owner::Living(resource)
+                }
+                _ => Owner::Ended {
+                    resource: Some(resource),
+                    sheltered: false,
+                },
+            },
+        }
+    }
+
+    pub fn because(&mut self, subject: Subject, cause: Cause) {
+        self.causes.insert(subject, cause);
+    }
+
+    /// The resource does it.
+    pub fn by(&mut self, subject: Subject, resource: &Resource, reason: &'static str) {
+        self.because(
+            subject,
+            Cause {
+                actor: resource.key.to_string(),
+                reason,
+            },
+        );
+    }
+
+    /// A rule does it.
+    pub fn by_rule(&mut self, subject: Subject, reason: &'static str) {
+        self.because(
+            subject,
+            Cause {
+                actor: "mailroster".to_owned(),
+                reason,
+            },
+        );
+    }
+
+    pub fn refuse(&mut self, resource: &Resource, reason: Reason, message: impl Into<String>) {
+        self.refused
+            .insert(resource.key.clone(), Violation::new(reason, message));
+    }
+
+    pub fn note(
+        &mut self,
+        key: &ResourceKey,
+        reason: Reason,
+        warning: bool,
+        message: impl Into<String>,
+    ) {
+        self.notes.push(Note {
+            key: key.clone(),
+            reason,
+            message: message.into(),
+            warning,
+        });
+    }
+
+    /// Begins a wait, unless it has begun.
+    pub fn wait(&mut self, address: &CanonicalAddress, action: WaitAction) {
+        let since = self.now;
+        self.next
+            .waiting
+            .entry((address.clone(), action))
+            .or_insert(Wait {
+                since,
+                held: false,
+                approved: false,
+            });
+    }
+
+    pub fn unwait(&mut self, address: &CanonicalAddress, action: WaitAction) {
+        self.next.waiting.remove(&(address.clone(), action));
+    }
+
+    /// A token that was not handled yet (C6). Notes it as handled; the caller acts unless the token is a time before the
+    /// resource's creation.
+    pub fn take_token(&mut self, resource: &Resource, action: Action) -> Option<String> {
+        let token = resource.actions.0.get(&action)?;
+        let slot = (resource.key.clone(), action);
+        if self.next.handled.get(&slot) == Some(token) {
+            return None;
+        }
+        self.next.handled.insert(slot, token.clone());
+        let stale = token
+            .parse::<Timestamp>()
+            .is_ok_and(|time| time < resource.created);
+        (!stale).then(|| token.clone())
+    }
+
+    /// Ends every right that names an address: it is being purged or becomes an alias (L7).
+    pub fn end_rights(&mut self, address: &CanonicalAddress, reason: &'static str) {
+        for pair in self.next.delegations.naming(address) {
+            self.next.delegations.remove(&pair);
+            self.by_rule(Subject::Pair(pair.0, pair.1), reason);
+        }
+        if self.next.members.remove(address).is_some() {
+            self.by_rule(Subject::Member(address.clone()), reason);
+        }
+    }
+
+    /// Takes a row out for good, with everything that hangs on it but its own aliases.
+    pub fn remove_address(
+        &mut self,
+        address: &CanonicalAddress,
+        tombstone: bool,
+        reason: &'static str,
+    ) {
+        self.end_rights(address, reason);
+        if self.next.links.remove(address).is_some() {
+            self.by_rule(Subject::Link(address.clone()), reason);
+        }
+        self.next.addresses.remove(address);
+        self.next.credentials.remove(address);
+        self.passwords.remove(address);
+        for action in [WaitAction::Purge, WaitAction::Shut, WaitAction::Unlink] {
+            self.unwait(address, action);
+        }
+        if tombstone {
+            self.next.tombstones.insert(address.clone(), self.now);
+        }
+        self.purged.insert(address.clone(), tombstone);
+        self.by_rule(Subject::Address(address.clone()), reason);
+    }
+
+    /// What an EmailAddress in this slice declares.
+    pub fn address_declared(resource: &Resource) -> Option<&super::desired::AddressDeclared> {
+        match &resource.declared {
+            Ok(Declared::Address(declared)) => Some(declared),
+            _ => None,
+        }
+    }
+}
