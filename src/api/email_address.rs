@@ -11,7 +11,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{EmailAddressLastHandled, Origin};
+use super::{EmailAddressLastHandled, Origin, names::LONGEST_MESSAGE};
 
 /// The address, and what of it is managed here. A field that is left out is not managed: its value stands, whoever set it.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
@@ -319,7 +319,7 @@ pub struct PurgeBlocker {
     pub reason: String,
     /// What it is, in words for people.
     #[serde(default)]
-    #[schemars(length(max = 32_768))]
+    #[schemars(length(max = LONGEST_MESSAGE))]
     pub message: String,
     /// Since when.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,13 +3,15 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::names::LONGEST_TOKEN;
+
 /// The action annotations' values that were acted on last. An annotation acts once, when its value differs from the one here.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct LastHandled {
     /// The last value of mailroster.dev/requestedAt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
+    #[schemars(length(max = LONGEST_TOKEN))]
     pub requested_at: Option<String>,
 }
 
@@ -19,15 +21,15 @@ pub struct LastHandled {
 pub struct EmailAddressLastHandled {
     /// The last value of mailroster.dev/requestedAt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
+    #[schemars(length(max = LONGEST_TOKEN))]
     pub requested_at: Option<String>,
     /// The last value of mailroster.dev/unlockAt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
+    #[schemars(length(max = LONGEST_TOKEN))]
     pub unlock_at: Option<String>,
     /// The last value of mailroster.dev/resetCodesAt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
+    #[schemars(length(max = LONGEST_TOKEN))]
     pub reset_codes_at: Option<String>,
 }
 
@@ -37,23 +39,23 @@ pub struct EmailAddressLastHandled {
 pub struct InternalDomainLastHandled {
     /// The last value of mailroster.dev/requestedAt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
+    #[schemars(length(max = LONGEST_TOKEN))]
     pub requested_at: Option<String>,
     /// The last value of mailroster.dev/approve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
+    #[schemars(length(max = LONGEST_TOKEN))]
     pub approve: Option<String>,
     /// The last value of mailroster.dev/transferTo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
+    #[schemars(length(max = LONGEST_TOKEN))]
     pub transfer_to: Option<String>,
     /// The last value of mailroster.dev/unlock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
+    #[schemars(length(max = LONGEST_TOKEN))]
     pub unlock: Option<String>,
     /// The last value of mailroster.dev/resetCodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
+    #[schemars(length(max = LONGEST_TOKEN))]
     pub reset_codes: Option<String>,
 }
 
@@ -63,10 +65,10 @@ pub struct InternalDomainLastHandled {
 pub struct AccountSettingsLastHandled {
     /// The last value of mailroster.dev/requestedAt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
+    #[schemars(length(max = LONGEST_TOKEN))]
     pub requested_at: Option<String>,
     /// The last value of mailroster.dev/approve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
+    #[schemars(length(max = LONGEST_TOKEN))]
     pub approve: Option<String>,
 }

@@ -7,9 +7,9 @@ pub fn leave_description_to_the_field(schema: &mut Schema) {
     schema.remove("description");
 }
 
-/// A calendar day as `2026-01-01`.
+/// A calendar day as `2026-01-01`, of the years 1000 to 9999: Postgres has no year 0.
 pub fn date(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "format": "date", "maxLength": 10, "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"})
+    json_schema!({"type": "string", "format": "date", "maxLength": 10, "pattern": "^[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}$"})
 }
 
 /// An instant in RFC 3339, as `2026-01-01T08:00:00Z`.
@@ -40,13 +40,14 @@ pub fn purge_delay(_: &mut SchemaGenerator) -> Schema {
     duration("0s", "720h", "must be between 0s and 720h")
 }
 
-/// Whole hours, minutes and seconds. The pattern keeps out the sign and the fractions that Go's durations have; nine digits in all keep
-/// every accepted value far from Go's limit of 292 years, beyond which the rule would fail with an error that explains nothing.
+/// Whole hours, minutes and seconds, in this order. The pattern keeps out the sign and the fractions that Go's durations have, and bounds
+/// the digits: beyond 292 years the rule would fail with an error that explains nothing.
 fn duration(least: &str, most: &str, message: &str) -> Schema {
     json_schema!({
         "type": "string",
-        "maxLength": 10,
-        "pattern": "^([0-9]+(h|m|s))+$",
+        "minLength": 2,
+        "maxLength": 20,
+        "pattern": "^([0-9]{1,4}h)?([0-9]{1,6}m)?([0-9]{1,7}s)?$",
         "x-kubernetes-validations": [{
             "rule": format!("duration(self) >= duration('{least}') && duration(self) <= duration('{most}')"),
             "message": message,

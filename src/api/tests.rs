@@ -307,7 +307,7 @@ fn new_resources_are_accepted_or_refused_by_shape() {
         ("AccountSettings", json!({"lockout": {"duration": "720h1s"}}), &[LOCKOUT]),
         ("AccountSettings", json!({"purge": {"delay": "0s"}}), &[]),
         ("AccountSettings", json!({"purge": {"delay": "1h30m"}}), &[]),
-        ("AccountSettings", json!({"purge": {"delay": "999999999h"}}), &[DELAY]),
+        ("AccountSettings", json!({"purge": {"delay": "9999h999999m9999999s"}}), &[DELAY]),
     ];
     for (kind, spec, expected) in cases {
         assert_eq!(refusals(kind, spec, None), *expected, "{kind} {spec}");
