@@ -1,3 +1,6 @@
-//! mailroster.
+//! `mailroster` keeps the roster of a mail gateway: which domains are internal, which addresses exist in them, which address is an
+//! alias of which, who may read whose mailbox, and who administers. People declare it as Kubernetes resources; a Postgres store, which
+//! mail servers read, is made to match.
+pub mod api;
 pub mod model;
 pub mod plan;

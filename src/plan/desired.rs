@@ -77,8 +77,8 @@ impl Violation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainDeclared {
     pub domain: DomainName,
-    pub recipient_validation: &'static str,
-    pub unknown_recipients: &'static str,
+    pub recipient_validation: String,
+    pub unknown_recipients: String,
     pub next_hop: String,
     pub learn_senders: bool,
     pub sub_addressing: String,
@@ -162,8 +162,8 @@ pub struct DelegationDeclared {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoleDeclared {
-    pub built_in: Option<&'static str>,
-    pub permissions: Vec<&'static str>,
+    pub built_in: Option<String>,
+    pub permissions: Vec<String>,
     pub members: BTreeSet<CanonicalAddress>,
     /// Entries that are no addresses, with what is wrong.
     pub invalid: BTreeMap<String, String>,

@@ -130,8 +130,8 @@ fn settle_one(
     let new = DomainRow {
         namespace: namespace.clone(),
         owner: Some(resource.key.name.clone()),
-        recipient_validation: declared.recipient_validation.to_owned(),
-        unknown_recipients: declared.unknown_recipients.to_owned(),
+        recipient_validation: declared.recipient_validation.clone(),
+        unknown_recipients: declared.unknown_recipients.clone(),
         next_hop: declared.next_hop.clone(),
         learn_senders: declared.learn_senders,
         sub_addressing: declared.sub_addressing.clone(),

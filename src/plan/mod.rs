@@ -14,6 +14,7 @@
 //! the list of changes ([`change`]). A rule is one function in the file of its kind; a reason stands in [`reason`].
 
 pub mod addresses;
+pub mod admit;
 pub mod change;
 mod delegations;
 pub mod desired;

@@ -45,6 +45,7 @@ macro_rules! reasons {
 reasons! {
     Succeeded Fine "What is declared is in force in the store."
     Suspended Aside "`suspend: true`: nothing is written for the resource and nothing undone; Ready keeps its value."
+    SpecInvalid Rejected "A value in the spec can't be stored; the message names the field."
     SpecUnreadable Rejected "The resource has a shape that this version of mailroster can't decode; what it had in force stands."
     AddressInvalid Rejected "An address in the spec is not one; the message names the offending part."
     DomainInvalid Rejected "The domain is not a valid internet domain name."

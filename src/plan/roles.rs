@@ -74,12 +74,8 @@ fn settle_row(w: &mut Working<'_>, resource: &Resource, declared: &RoleDeclared)
     let id = (resource.key.namespace.clone(), resource.key.name.clone());
     let new = RoleRow {
         owned: true,
-        built_in: declared.built_in.map(str::to_owned),
-        permissions: declared
-            .permissions
-            .iter()
-            .map(|p| (*p).to_owned())
-            .collect(),
+        built_in: declared.built_in.clone(),
+        permissions: declared.permissions.clone(),
     };
     let Some(old) = w.next.roles.get(&id) else {
         w.next.roles.insert(id.clone(), new);
