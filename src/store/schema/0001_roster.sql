@@ -70,6 +70,8 @@ CREATE INDEX ON mailroster.domain_key (domain_id);
 -- A mail server may have to say COLLATE "default" (Postfix before 3.8 does, to pass UTF-8 through LATIN1); an index of another
 -- collation would not serve it. A hash index: no upgrade of the system's collations can spoil it.
 CREATE INDEX ON mailroster.domain_key USING hash (key COLLATE "default");
+CREATE INDEX ON mailroster.domain_key USING hash (postmaster COLLATE "default");
+CREATE INDEX ON mailroster.domain_key USING hash (abuse COLLATE "default");
 
 CREATE TABLE mailroster.address (
     id                bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -29,39 +29,63 @@ CREATE VIEW mailroster.domain_settings AS
     FROM mailroster.domain d
     LEFT JOIN mailroster.settings s ON s.namespace = d.namespace;
 
--- An address, the lock on it (P5) and the cloud password that counts (P1, P9), wherever each of them is kept.
-CREATE VIEW mailroster.address_state AS
+-- Three views of an address, each no wider than its readers need: a qual on answers() keeps the planner from dropping unused joins.
+-- The first has the lock on it (P5).
+CREATE VIEW mailroster.logon_state AS
     SELECT a.id AS address_id,
            a.canonical,
+           a.domain_id,
            NOT a.is_alias AND a.origin <> 'DistributionList' AS is_mailbox,
            a.disabled OR a.shut AS disabled,
            a.closing,
            a.smtp_submission,
            a.pop,
+           a.unlocked_at,
+           a.codes_reset_at,
            coalesce(l.locked_until > mailroster.now() AND (a.unlocked_at IS NULL OR l.locked_at > a.unlocked_at), false) AS locked,
            l.locked_until,
            l.failed_at_lock,
-           CASE WHEN l.last_failed_at > mailroster.now() - s.lockout_duration
-                 AND (a.unlocked_at IS NULL OR l.last_failed_at > a.unlocked_at)
-                 AND (l.locked_until IS NULL OR l.locked_until > mailroster.now())
-                THEN l.failed ELSE 0 END AS failed_logons,
+           l.failed,
+           l.last_failed_at
+    FROM mailroster.address a
+    LEFT JOIN mailroster.logon l ON l.address_id = a.id;
+
+-- The cloud password that counts, declared or chosen by the user (P1, P9).
+CREATE VIEW mailroster.password_state AS
+    SELECT a.address_id,
+           a.canonical,
+           a.is_mailbox,
+           a.disabled,
+           a.closing,
+           a.locked,
+           CASE WHEN u.set_at > c.set_at THEN u.phc ELSE c.phc END AS password,
+           greatest(c.set_at, u.set_at) AS set_at,
+           coalesce(u.set_at > c.set_at, false) AS changed_by_user,
+           c.force_change AND (u.set_at IS NULL OR u.set_at <= c.set_at) AS forced,
+           s.password_expires_days > 0 AND NOT c.never_expires
+               AND greatest(c.set_at, u.set_at) + s.password_expires_days * interval '24 hours' <= mailroster.now() AS expired
+    FROM mailroster.logon_state a
+    JOIN mailroster.domain_settings s ON s.domain_id = a.domain_id
+    JOIN mailroster.credential c ON c.address_id = a.address_id
+    LEFT JOIN mailroster.user_password u ON u.address_id = a.address_id;
+
+-- What counts towards a lock: failures fall to 0 on unlock, at the lock's end and by age (P5), without anybody writing it.
+CREATE VIEW mailroster.failure_state AS
+    SELECT a.address_id,
+           a.canonical,
+           a.locked,
+           CASE WHEN a.last_failed_at > mailroster.now() - s.lockout_duration
+                 AND (a.unlocked_at IS NULL OR a.last_failed_at > a.unlocked_at)
+                 AND (a.locked_until IS NULL OR a.locked_until > mailroster.now())
+                THEN a.failed ELSE 0 END AS failed_logons,
            s.lockout_failed_logons,
            s.lockout_duration,
            coalesce(r.locked_at > coalesce(a.codes_reset_at, '-infinity'), false) AS reset_locked,
            CASE WHEN r.last_at > coalesce(a.codes_reset_at, '-infinity') THEN r.failed ELSE 0 END AS failed_codes,
-           s.reset_failed_codes,
-           CASE WHEN u.set_at > c.set_at THEN u.phc ELSE c.phc END AS password,
-           greatest(c.set_at, u.set_at) AS password_set_at,
-           coalesce(u.set_at > c.set_at, false) AS password_changed_by_user,
-           c.force_change AND (u.set_at IS NULL OR u.set_at <= c.set_at) AS password_forced,
-           s.password_expires_days > 0 AND NOT c.never_expires
-               AND greatest(c.set_at, u.set_at) + s.password_expires_days * interval '24 hours' <= mailroster.now() AS password_expired
-    FROM mailroster.address a
-    LEFT JOIN mailroster.domain_settings s ON s.domain_id = a.domain_id
-    LEFT JOIN mailroster.logon l ON l.address_id = a.id
-    LEFT JOIN mailroster.reset_code r ON r.address_id = a.id
-    LEFT JOIN mailroster.credential c ON c.address_id = a.id
-    LEFT JOIN mailroster.user_password u ON u.address_id = a.id;
+           s.reset_failed_codes
+    FROM mailroster.logon_state a
+    JOIN mailroster.domain_settings s ON s.domain_id = a.domain_id
+    LEFT JOIN mailroster.reset_code r ON r.address_id = a.address_id;
 
 -- What each address is to a sender from outside (V1). In Directory mode an alias follows its primary, which may lie in a domain of
 -- another mode (L3). An alias of an address that is being purged closes with it (U2).
@@ -144,22 +168,20 @@ CREATE VIEW gateway.sender_v1 WITH (security_barrier) AS
 CREATE VIEW gateway.logon_v1 WITH (security_barrier) AS
     SELECT k.key AS login, a.smtp_submission, a.pop, false AS directory
     FROM mailroster.address_key k
-    JOIN mailroster.address_state a ON a.address_id = k.address_id
+    JOIN mailroster.logon_state a ON a.address_id = k.address_id
     WHERE gateway.answers() AND a.is_mailbox AND NOT a.locked AND NOT a.closing;
 
 CREATE VIEW gateway.credential_v1 WITH (security_barrier) AS
-    SELECT k.key AS login, a.password
+    SELECT k.key AS login, p.password
     FROM mailroster.address_key k
-    JOIN mailroster.address_state a ON a.address_id = k.address_id
-    WHERE gateway.answers() AND a.is_mailbox AND a.password IS NOT NULL AND NOT a.disabled AND NOT a.locked AND NOT a.closing
-      AND NOT a.password_forced AND NOT a.password_expired;
+    JOIN mailroster.password_state p ON p.address_id = k.address_id
+    WHERE gateway.answers() AND p.is_mailbox AND NOT p.disabled AND NOT p.locked AND NOT p.closing AND NOT p.forced AND NOT p.expired;
 
 CREATE VIEW gateway.credential_change_v1 WITH (security_barrier) AS
-    SELECT k.key AS login, a.password, CASE WHEN a.password_forced THEN 'Forced' ELSE 'Expired' END AS reason
+    SELECT k.key AS login, p.password, CASE WHEN p.forced THEN 'Forced' ELSE 'Expired' END AS reason
     FROM mailroster.address_key k
-    JOIN mailroster.address_state a ON a.address_id = k.address_id
-    WHERE gateway.answers() AND a.is_mailbox AND a.password IS NOT NULL AND NOT a.disabled AND NOT a.locked AND NOT a.closing
-      AND (a.password_forced OR a.password_expired);
+    JOIN mailroster.password_state p ON p.address_id = k.address_id
+    WHERE gateway.answers() AND p.is_mailbox AND NOT p.disabled AND NOT p.locked AND NOT p.closing AND (p.forced OR p.expired);
 
 -- A mailbox that is being purged stays here: mail that was held for it is still delivered when it is released. Only new mail is
 -- turned away, by recipient_v1 and recipient_action_v1 (U2).

@@ -343,7 +343,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;                     -- a success with nothing to reset
     END IF;
-    SELECT a.* INTO state FROM mailroster.address_state a WHERE a.address_id = primary_address;
+    SELECT f.* INTO state FROM mailroster.failure_state f WHERE f.address_id = primary_address;
     IF state.locked THEN
         RETURN;
     END IF;
@@ -395,7 +395,7 @@ BEGIN
             INSERT INTO mailroster.reset_code (address_id) VALUES (primary_address) ON CONFLICT DO NOTHING;
         END IF;
         PERFORM FROM mailroster.reset_code r WHERE r.address_id = primary_address FOR UPDATE;
-        SELECT a.* INTO state FROM mailroster.address_state a WHERE a.address_id = primary_address;
+        SELECT f.* INTO state FROM mailroster.failure_state f WHERE f.address_id = primary_address;
         IF NOT state.reset_locked THEN
             count_now := CASE WHEN was_correct THEN 0 ELSE state.failed_codes + 1 END;
             locks := count_now >= state.reset_failed_codes;
@@ -410,7 +410,7 @@ BEGIN
             END IF;
         END IF;
     END IF;
-    RETURN (SELECT NOT a.reset_locked FROM mailroster.address_state a WHERE a.address_id = primary_address);
+    RETURN (SELECT NOT f.reset_locked FROM mailroster.failure_state f WHERE f.address_id = primary_address);
 END $$;
 
 -- P9: keeps the hash of a password that the user chose. True when it counts now. Only who has a cloud password may change it: one that
@@ -433,10 +433,10 @@ BEGIN
         PERFORM mailroster.count_unknown('change_password_v1');
         RETURN false;
     END IF;
-    SELECT a.* INTO state FROM mailroster.address_state a WHERE a.address_id = primary_address;
-    IF NOT state.is_mailbox OR state.closing OR state.password IS NULL THEN
+    SELECT p.* INTO state FROM mailroster.password_state p WHERE p.address_id = primary_address AND p.is_mailbox AND NOT p.closing;
+    IF NOT FOUND THEN
         RETURN false;
-    ELSIF state.password = chosen AND state.password_changed_by_user THEN
+    ELSIF state.password = chosen AND state.changed_by_user THEN
         RETURN true;                -- said twice
     END IF;
     INSERT INTO mailroster.user_password AS u (address_id, phc) VALUES (primary_address, chosen)
