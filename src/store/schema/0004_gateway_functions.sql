@@ -155,9 +155,9 @@ BEGIN
     IF meant.address_id IS NOT NULL OR NOT learns.willing
         -- V4 decides about these two; learned, they would cut off spec.postmaster.
         OR meant.local_part IN ('postmaster', 'abuse')
-        -- SRS; BATV; VERP and what list servers and Postfix write in its place.
-        OR full_local_part ~ '^(srs[01][-+=]|prvs=|btv1==|msprvs1=|mailer-daemon$|double-bounce$|owner-)'
-        OR full_local_part ~ '(^|[-+._])(bounces?|owner|returns?)[-+=]|-(bounces?|owner)$|=[^=]+\.[^=]+$'
+        -- SRS, BATV, what mail servers and list servers bounce to; VERP, with the word for it or with a whole address inside.
+        OR full_local_part ~ '^(srs[01][-+=]|prvs=|btv1==|msprvs1=|mailer-daemon$|double-bounce$|owner-)|-bounces?$'
+        OR full_local_part ~ '(^|[-+._])bounces?[-+=]|-owner[+=]|=[^=]+\.[^=]+$'
         -- What A2 refuses could never become an address.
         OR meant.local_part !~ '^[^][:cntrl:][:space:]"(),.:;<>@[\\]+(\.[^][:cntrl:][:space:]"(),.:;<>@[\\]+)*$'
         OR octet_length(meant.local_part) > 64 OR octet_length(meant.folded) > 254
