@@ -58,12 +58,20 @@ CREATE TABLE mailroster.domain (
     created_at           timestamptz NOT NULL DEFAULT mailroster.now(),
     UNIQUE (id, namespace)
 );
--- The spellings under which a mail server may ask: A-label and, where it differs, U-label.
+-- The spellings under which a mail server may ask: A-label and, where it differs, U-label. postmaster and abuse are stored because
+-- recipient_v1 and alias_v1 show them in their first column, which an index must find (SPEC 14, V4).
 CREATE TABLE mailroster.domain_key (
-    key       text COLLATE "C" PRIMARY KEY,
-    domain_id bigint NOT NULL REFERENCES mailroster.domain ON DELETE CASCADE
+    key        text COLLATE "C" PRIMARY KEY,
+    domain_id  bigint NOT NULL REFERENCES mailroster.domain ON DELETE CASCADE,
+    postmaster text COLLATE "C" NOT NULL UNIQUE GENERATED ALWAYS AS ('postmaster@' || key) STORED,
+    abuse      text COLLATE "C" NOT NULL UNIQUE GENERATED ALWAYS AS ('abuse@' || key) STORED
 );
 CREATE INDEX ON mailroster.domain_key (domain_id);
+-- A mail server may have to say COLLATE "default" (Postfix before 3.8 does, to pass UTF-8 through LATIN1); an index of another
+-- collation would not serve it. A hash index: no upgrade of the system's collations can spoil it.
+CREATE INDEX ON mailroster.domain_key USING hash (key COLLATE "default");
+CREATE INDEX ON mailroster.domain_key USING hash (postmaster COLLATE "default");
+CREATE INDEX ON mailroster.domain_key USING hash (abuse COLLATE "default");
 
 CREATE TABLE mailroster.address (
     id                bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -97,6 +105,7 @@ CREATE TABLE mailroster.address_key (
     address_id bigint NOT NULL REFERENCES mailroster.address ON DELETE CASCADE
 );
 CREATE INDEX ON mailroster.address_key (address_id);
+CREATE INDEX ON mailroster.address_key USING hash (key COLLATE "default");   -- as for domain_key
 
 -- "alias is another name of primary". The flags make L1 and L7 constraints: a primary is no alias, a right names no alias.
 CREATE TABLE mailroster.link (

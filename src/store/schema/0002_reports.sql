@@ -7,6 +7,7 @@ CREATE TABLE mailroster.logon (
     address_id      bigint PRIMARY KEY,
     failed          integer NOT NULL DEFAULT 0,
     last_failed_at  timestamptz,
+    last_source     text,                                      -- the service that reported the last failure
     failed_at_lock  integer NOT NULL DEFAULT 0,
     locked_at       timestamptz,
     locked_until    timestamptz
@@ -62,8 +63,10 @@ CREATE TABLE mailroster.learned_sender (
 );
 CREATE INDEX ON mailroster.learned_sender (domain, seen_at);
 
--- A counter for each function: calls that named an address the roster does not know.
+-- Calls that named an address the roster does not know. A function's count is the sum of its rows: a caller takes one that nobody
+-- holds, or makes one, so counting never waits.
 CREATE TABLE mailroster.unknown_address (
-    function text PRIMARY KEY,
-    count    bigint NOT NULL DEFAULT 0
+    function text NOT NULL,
+    count    bigint NOT NULL DEFAULT 1
 );
+CREATE INDEX ON mailroster.unknown_address (function);

@@ -1,0 +1,224 @@
+-- Schema gateway: what mail servers may read (SPEC 14). A contract: a name with _v1 never changes meaning.
+--
+-- Every view is a security_barrier, its first column is a stored key, and gateway.answers() stands in its WHERE: a server that asks
+-- too early gets an error (and answers 451) in place of an empty answer (V3). The functions are in 0004_gateway_functions.sql, who may
+-- use what in grants.sql. The views of schema mailroster are the rules that several gateway views share; nobody is granted them.
+
+CREATE SCHEMA gateway;
+
+-- STABLE and without arguments, so that a plan checks it once, before it touches a row.
+CREATE FUNCTION gateway.answers() RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM mailroster.installation i WHERE i.answers_since IS NOT NULL) THEN
+        RETURN true;
+    END IF;
+    RAISE EXCEPTION 'the roster is not complete yet'
+        USING ERRCODE = 'object_not_in_prerequisite_state',
+              HINT = 'It answers once mailroster has executed a plan made from all that is declared. Try again later.';
+END $$;
+
+-- AccountSettings as they hold for a domain. The defaults of the settings that SQL needs are written here and nowhere else in SQL.
+CREATE VIEW mailroster.domain_settings AS
+    SELECT d.id AS domain_id,
+           coalesce(s.password_expires_days, 0) AS password_expires_days,
+           coalesce(s.lockout_failed_logons, 5) AS lockout_failed_logons,
+           coalesce(s.lockout_seconds, 900) * interval '1 second' AS lockout_duration,
+           coalesce(s.reset_failed_codes, 10) AS reset_failed_codes,
+           coalesce(s.hide_confidential, false) AS hide_confidential
+    FROM mailroster.domain d
+    LEFT JOIN mailroster.settings s ON s.namespace = d.namespace;
+
+-- Three views of an address, each no wider than its readers need: a qual on answers() keeps the planner from dropping unused joins.
+-- The first has the lock on it (P5).
+CREATE VIEW mailroster.logon_state AS
+    SELECT a.id AS address_id,
+           a.canonical,
+           a.domain_id,
+           NOT a.is_alias AND a.origin <> 'DistributionList' AS is_mailbox,
+           a.disabled OR a.shut AS disabled,
+           a.closing,
+           a.smtp_submission,
+           a.pop,
+           a.unlocked_at,
+           a.codes_reset_at,
+           coalesce(l.locked_until > mailroster.now() AND (a.unlocked_at IS NULL OR l.locked_at > a.unlocked_at), false) AS locked,
+           l.locked_until,
+           l.failed_at_lock,
+           l.failed,
+           l.last_failed_at
+    FROM mailroster.address a
+    LEFT JOIN mailroster.logon l ON l.address_id = a.id;
+
+-- The cloud password that counts, declared or chosen by the user (P1, P9).
+CREATE VIEW mailroster.password_state AS
+    SELECT a.address_id,
+           a.canonical,
+           a.is_mailbox,
+           a.disabled,
+           a.closing,
+           a.locked,
+           CASE WHEN u.set_at > c.set_at THEN u.phc ELSE c.phc END AS password,
+           greatest(c.set_at, u.set_at) AS set_at,
+           coalesce(u.set_at > c.set_at, false) AS changed_by_user,
+           c.force_change AND (u.set_at IS NULL OR u.set_at <= c.set_at) AS forced,
+           s.password_expires_days > 0 AND NOT c.never_expires
+               AND greatest(c.set_at, u.set_at) + s.password_expires_days * interval '24 hours' <= mailroster.now() AS expired
+    FROM mailroster.logon_state a
+    JOIN mailroster.domain_settings s ON s.domain_id = a.domain_id
+    JOIN mailroster.credential c ON c.address_id = a.address_id
+    LEFT JOIN mailroster.user_password u ON u.address_id = a.address_id;
+
+-- What counts towards a lock: failures fall to 0 on unlock, at the lock's end and by age (P5), without anybody writing it.
+CREATE VIEW mailroster.failure_state AS
+    SELECT a.address_id,
+           a.canonical,
+           a.locked,
+           CASE WHEN a.last_failed_at > mailroster.now() - s.lockout_duration
+                 AND (a.unlocked_at IS NULL OR a.last_failed_at > a.unlocked_at)
+                 AND (a.locked_until IS NULL OR a.locked_until > mailroster.now())
+                THEN a.failed ELSE 0 END AS failed_logons,
+           s.lockout_failed_logons,
+           s.lockout_duration,
+           coalesce(r.locked_at > coalesce(a.codes_reset_at, '-infinity'), false) AS reset_locked,
+           CASE WHEN r.last_at > coalesce(a.codes_reset_at, '-infinity') THEN r.failed ELSE 0 END AS failed_codes,
+           s.reset_failed_codes
+    FROM mailroster.logon_state a
+    JOIN mailroster.domain_settings s ON s.domain_id = a.domain_id
+    LEFT JOIN mailroster.reset_code r ON r.address_id = a.address_id;
+
+-- What each address is to a sender from outside (V1). In Directory mode an alias follows its primary, which may lie in a domain of
+-- another mode (L3). An alias of an address that is being purged closes with it (U2).
+CREATE VIEW mailroster.recipient AS
+    SELECT a.id AS address_id,
+           d.name AS domain,
+           CASE WHEN a.is_alias THEN 'alias' WHEN a.origin = 'DistributionList' THEN 'list' ELSE 'mailbox' END AS kind,
+           a.closing OR coalesce(p.closing, false) AS closing,
+           CASE d.recipient_validation
+               WHEN 'None' THEN false
+               WHEN 'Directory' THEN CASE coalesce(pd.recipient_validation, 'Directory')
+                   WHEN 'None' THEN false
+                   WHEN 'Directory' THEN coalesce(p.origin, a.origin) IN ('Directory', 'DistributionList')
+                   ELSE true END
+               ELSE true END AS accepted
+    FROM mailroster.address a
+    JOIN mailroster.domain d ON d.id = a.domain_id
+    LEFT JOIN mailroster.link l ON l.alias_id = a.id
+    LEFT JOIN mailroster.address p ON p.id = l.primary_id
+    LEFT JOIN mailroster.domain pd ON pd.id = p.domain_id;
+
+CREATE VIEW gateway.domain_v1 WITH (security_barrier) AS
+    SELECT k.key AS domain, d.namespace, d.recipient_validation, d.unknown_recipients, d.next_hop, d.sub_addressing
+    FROM mailroster.domain_key k
+    JOIN mailroster.domain d ON d.id = k.domain_id
+    WHERE gateway.answers();
+
+-- V4: postmaster@ and abuse@ stand for themselves where the roster has them, whatever becomes of them, else for spec.postmaster.
+CREATE VIEW gateway.recipient_v1 WITH (security_barrier) AS
+    SELECT k.key AS address, r.domain, r.kind
+    FROM mailroster.address_key k
+    JOIN mailroster.recipient r ON r.address_id = k.address_id
+    WHERE gateway.answers() AND r.accepted AND NOT r.closing
+    UNION ALL
+    SELECT k.postmaster, d.name, 'alias'
+    FROM mailroster.domain_key k
+    JOIN mailroster.domain d ON d.id = k.domain_id
+    WHERE gateway.answers() AND d.postmaster <> '' AND d.recipient_validation <> 'None'
+      AND NOT EXISTS (SELECT FROM mailroster.address_key own WHERE own.key = k.postmaster)
+    UNION ALL
+    SELECT k.abuse, d.name, 'alias'
+    FROM mailroster.domain_key k
+    JOIN mailroster.domain d ON d.id = k.domain_id
+    WHERE gateway.answers() AND d.postmaster <> '' AND d.recipient_validation <> 'None'
+      AND NOT EXISTS (SELECT FROM mailroster.address_key own WHERE own.key = k.abuse);
+
+CREATE VIEW gateway.alias_v1 WITH (security_barrier) AS
+    SELECT k.key AS alias, p.canonical AS primary_address
+    FROM mailroster.address_key k
+    JOIN mailroster.link l ON l.alias_id = k.address_id
+    JOIN mailroster.address a ON a.id = l.alias_id
+    JOIN mailroster.address p ON p.id = l.primary_id
+    WHERE gateway.answers() AND NOT a.closing AND NOT p.closing
+    UNION ALL
+    SELECT k.postmaster, d.postmaster
+    FROM mailroster.domain_key k
+    JOIN mailroster.domain d ON d.id = k.domain_id
+    WHERE gateway.answers() AND d.postmaster <> '' AND d.recipient_validation <> 'None'
+      AND NOT EXISTS (SELECT FROM mailroster.address_key own WHERE own.key = k.postmaster)
+    UNION ALL
+    SELECT k.abuse, d.postmaster
+    FROM mailroster.domain_key k
+    JOIN mailroster.domain d ON d.id = k.domain_id
+    WHERE gateway.answers() AND d.postmaster <> '' AND d.recipient_validation <> 'None'
+      AND NOT EXISTS (SELECT FROM mailroster.address_key own WHERE own.key = k.abuse);
+
+CREATE VIEW gateway.sender_v1 WITH (security_barrier) AS
+    SELECT k.key AS sender, a.canonical AS login
+    FROM mailroster.address_key k
+    JOIN mailroster.address a ON a.id = k.address_id
+    WHERE gateway.answers() AND NOT a.is_alias AND a.origin <> 'DistributionList' AND NOT a.closing
+    UNION ALL
+    SELECT k.key, p.canonical
+    FROM mailroster.address_key k
+    JOIN mailroster.link l ON l.alias_id = k.address_id
+    JOIN mailroster.address a ON a.id = l.alias_id
+    JOIN mailroster.address p ON p.id = l.primary_id
+    WHERE gateway.answers() AND p.origin <> 'DistributionList' AND NOT p.closing AND NOT a.closing;
+
+CREATE VIEW gateway.logon_v1 WITH (security_barrier) AS
+    SELECT k.key AS login, a.smtp_submission, a.pop, false AS directory
+    FROM mailroster.address_key k
+    JOIN mailroster.logon_state a ON a.address_id = k.address_id
+    WHERE gateway.answers() AND a.is_mailbox AND NOT a.locked AND NOT a.closing;
+
+CREATE VIEW gateway.credential_v1 WITH (security_barrier) AS
+    SELECT k.key AS login, p.password
+    FROM mailroster.address_key k
+    JOIN mailroster.password_state p ON p.address_id = k.address_id
+    WHERE gateway.answers() AND p.is_mailbox AND NOT p.disabled AND NOT p.locked AND NOT p.closing AND NOT p.forced AND NOT p.expired;
+
+CREATE VIEW gateway.credential_change_v1 WITH (security_barrier) AS
+    SELECT k.key AS login, p.password, CASE WHEN p.forced THEN 'Forced' ELSE 'Expired' END AS reason
+    FROM mailroster.address_key k
+    JOIN mailroster.password_state p ON p.address_id = k.address_id
+    WHERE gateway.answers() AND p.is_mailbox AND NOT p.disabled AND NOT p.locked AND NOT p.closing AND (p.forced OR p.expired);
+
+-- A mailbox that is being purged stays here: mail that was held for it is still delivered when it is released. Only new mail is
+-- turned away, by recipient_v1 and recipient_action_v1 (U2).
+CREATE VIEW gateway.mailbox_v1 WITH (security_barrier) AS
+    SELECT k.key AS mailbox
+    FROM mailroster.address_key k
+    JOIN mailroster.address a ON a.id = k.address_id
+    WHERE gateway.answers() AND NOT a.is_alias AND a.origin <> 'DistributionList';
+
+-- M3: visible_from is the read mailbox's own; what is marked private is for owners.
+CREATE VIEW gateway.archive_reader_v1 WITH (security_barrier) AS
+    SELECT k.key AS reader, a.canonical AS mailbox, a.archive_start::timestamp AT TIME ZONE 'UTC' AS visible_from,
+           true AS includes_private, true AS includes_confidential
+    FROM mailroster.address_key k
+    JOIN mailroster.address a ON a.id = k.address_id
+    WHERE gateway.answers() AND NOT a.is_alias AND a.origin <> 'DistributionList'
+    UNION ALL
+    SELECT k.key, alias.canonical, alias.archive_start::timestamp AT TIME ZONE 'UTC', true, true
+    FROM mailroster.address_key k
+    JOIN mailroster.address a ON a.id = k.address_id
+    JOIN mailroster.link l ON l.primary_id = a.id
+    JOIN mailroster.address alias ON alias.id = l.alias_id
+    WHERE gateway.answers() AND a.origin <> 'DistributionList'
+    UNION ALL
+    SELECT k.key, m.canonical, m.archive_start::timestamp AT TIME ZONE 'UTC', false, NOT s.hide_confidential
+    FROM mailroster.address_key k
+    JOIN mailroster.delegation g ON g.reader_id = k.address_id
+    JOIN mailroster.address m ON m.id = g.mailbox_id
+    JOIN mailroster.domain_settings s ON s.domain_id = m.domain_id
+    WHERE gateway.answers();
+
+CREATE VIEW gateway.administrator_v1 WITH (security_barrier) AS
+    SELECT k.key AS login, r.namespace, p.permission
+    FROM mailroster.address_key k
+    JOIN mailroster.role_member m ON m.address_id = k.address_id
+    JOIN mailroster.role r ON r.id = m.role_id
+    CROSS JOIN LATERAL unnest(r.permissions) AS p (permission)
+    WHERE gateway.answers();
+
+REVOKE ALL ON FUNCTION gateway.answers() FROM PUBLIC;
