@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 
 /// The longest a kubectl command may take; `kubectl wait` says less by itself.
-const KUBECTL: Duration = Duration::from_secs(120);
+const KUBECTL: Duration = Duration::from_mins(2);
 
 #[derive(Clone)]
 pub struct Cluster {

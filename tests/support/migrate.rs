@@ -8,7 +8,9 @@ pub async fn migrate(url: &str) {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/schema"));
     let entries = fs::read_dir(folder).expect("src/store/schema");
     let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name")).collect();
-    files.retain(|file| file.starts_with(|first: char| first.is_ascii_digit()) && file.ends_with(".sql"));
+    files.retain(|file| {
+        file.starts_with(|first: char| first.is_ascii_digit()) && Path::new(file).extension().is_some_and(|extension| extension == "sql")
+    });
     files.sort();
     assert!(!files.is_empty(), "no migrations in {}", folder.display());
     files.extend(folder.join("grants.sql").is_file().then(|| "grants.sql".to_owned()));

@@ -98,12 +98,12 @@ impl Server {
 
     /// Waits until it has ended by itself.
     pub async fn wait(&mut self, deadline: Duration) -> ExitStatus {
-        let end = Instant::now() + deadline;
+        let begun = Instant::now();
         loop {
             if let Some(status) = self.exited() {
                 return status;
             }
-            assert!(Instant::now() < end, "{} did not end within {deadline:?}; {}", self.name, self.tail());
+            assert!(begun.elapsed() < deadline, "{} did not end within {deadline:?}; {}", self.name, self.tail());
             tokio::time::sleep(POLL).await;
         }
     }

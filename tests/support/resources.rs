@@ -73,8 +73,8 @@ impl Cluster {
             }
             let text = |field: &Value| field.as_str().unwrap_or_default().to_owned();
             let name = text(&document["metadata"]["name"]);
-            let named = text(&document["metadata"]["namespace"]);
-            let namespace = if named.is_empty() { namespace } else { &named };
+            let own = text(&document["metadata"]["namespace"]);
+            let namespace = if own.is_empty() { namespace } else { &own };
             let api = api(client.clone(), &text(&document["apiVersion"]), &text(&document["kind"]), namespace);
             api.patch(&name, &PatchParams::apply("test").force(), &Patch::Apply(&document)).await?;
             names.push(name);

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 /// The folder of kube-apiserver, kube-controller-manager, etcd and kubectl: what `tests/tools/install` prints. `make test` has run
-/// it already and exports the answer as KUBEBUILDER_ASSETS; a plain `cargo test` runs it here.
+/// it already and exports the answer as `KUBEBUILDER_ASSETS`; a plain `cargo test` runs it here.
 pub fn kubernetes() -> PathBuf {
     static FOLDER: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
         let install = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/install");

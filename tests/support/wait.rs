@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 /// How long a resource may take to reach a state. Far more than it needs: a busy machine is no failure, a wrong state is.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a poll may answer: the value waited for, or what it saw instead.
 pub trait Seen<T> {
