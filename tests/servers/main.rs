@@ -1,0 +1,13 @@
+//! What holds only on the real servers: the control plane, Postgres, the controller's process. One file per boundary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected has failed"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod support_itself;

@@ -1,0 +1,79 @@
+//! The certificates of one run: a CA, the API server's, an administrator's, and the key that signs service-account tokens.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where they are, as PEM files.
+pub struct Certificates {
+    pub authority: PathBuf,
+    pub server: Pair,
+    pub administrator: Pair,
+    /// The key that signs service-account tokens, and its public half: the API server reads no public key out of PKCS #8.
+    pub service_account_key: PathBuf,
+    pub service_account_public_key: PathBuf,
+}
+
+pub struct Pair {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Certificates {
+    pub fn write(folder: &Path) -> Self {
+        fs::create_dir_all(folder).expect("a folder for certificates");
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name = name("mailroster test authority", None);
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        let authority = CertifiedIssuer::self_signed(parameters, new_key()).expect("a certificate authority");
+
+        let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost", "127.0.0.1", "10.0.0.1"];
+        let mut server = CertificateParams::new(names.map(str::to_owned)).expect("names");
+        server.distinguished_name = name("kube-apiserver", None);
+        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+
+        let mut administrator = CertificateParams::default();
+        administrator.distinguished_name = name("administrator", Some("system:masters"));
+        administrator.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+
+        let service_accounts = new_key();
+        let (service_account_key, service_account_public_key) = (folder.join("sa.key"), folder.join("sa.pub"));
+        fs::write(&service_account_key, service_accounts.serialize_pem()).expect("write a key");
+        fs::write(&service_account_public_key, service_accounts.public_key_pem()).expect("write a key");
+        let file = folder.join("ca.crt");
+        fs::write(&file, authority.as_ref().pem()).expect("write a certificate");
+        Self {
+            authority: file,
+            server: issue(folder, "apiserver", &server, &authority),
+            administrator: issue(folder, "admin", &administrator, &authority),
+            service_account_key,
+            service_account_public_key,
+        }
+    }
+}
+
+fn issue(folder: &Path, file: &str, parameters: &CertificateParams, authority: &CertifiedIssuer<'_, KeyPair>) -> Pair {
+    let key = new_key();
+    let certificate = parameters.signed_by(&key, authority).expect("a certificate");
+    let pair = Pair { certificate: folder.join(format!("{file}.crt")), key: folder.join(format!("{file}.key")) };
+    fs::write(&pair.certificate, certificate.pem()).expect("write a certificate");
+    fs::write(&pair.key, key.serialize_pem()).expect("write a key");
+    pair
+}
+
+fn new_key() -> KeyPair {
+    KeyPair::generate().expect("a key pair")
+}
+
+fn name(common: &str, organization: Option<&str>) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, common);
+    if let Some(organization) = organization {
+        name.push(DnType::OrganizationName, organization);
+    }
+    name
+}

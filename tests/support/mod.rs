@@ -1,0 +1,78 @@
+//! The real servers that tests and the demo run on: a Kubernetes control plane, Postgres, the controller's own process.
+//!
+//! One control plane and one Postgres serve all tests of a process; a test gets a namespace and a database of its own. Every server
+//! ends with the process that started it, however that ends. Nothing here decides anything about mail: it starts, asks and waits.
+#![allow(dead_code, unused_imports, reason = "each target that includes this module uses a part of it")]
+
+pub mod certificates;
+pub mod cluster;
+pub mod control_plane;
+pub mod database;
+pub mod folder;
+pub mod migrate;
+pub mod operator;
+pub mod postgres;
+pub mod process;
+pub mod resources;
+pub mod tools;
+pub mod wait;
+
+pub use cluster::Cluster;
+pub use control_plane::ControlPlane;
+pub use database::Database;
+pub use operator::Operator;
+pub use postgres::Postgres;
+pub use wait::eventually;
+
+use tokio::sync::OnceCell;
+
+/// The control plane of this test process, started by whichever test asks first, with the custom resources installed.
+pub async fn control_plane() -> &'static ControlPlane {
+    static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
+    shared(&SHARED, async || {
+        let tools = tools::kubernetes();
+        let control_plane = ControlPlane::start(folder::run(), &tools).await;
+        control_plane.install_custom_resources().await;
+        control_plane
+    })
+    .await
+}
+
+/// The Postgres of this test process, with the migrated database that each test's own one is copied from.
+pub async fn postgres() -> &'static Postgres {
+    static SHARED: OnceCell<Result<Postgres, String>> = OnceCell::const_new();
+    shared(&SHARED, async || Postgres::start(folder::run()).await).await
+}
+
+/// A database of the test's own: migrated, empty.
+pub async fn fresh_database() -> Database {
+    postgres().await.fresh_database().await
+}
+
+/// A namespace of the test's own on the shared control plane.
+pub async fn fresh_namespace() -> String {
+    control_plane().await.fresh_namespace().await
+}
+
+/// Starts a server once for all tests. A failure is kept: a hundred tests must not each wait for the same server in vain.
+async fn shared<T: Send + Sync>(cell: &'static OnceCell<Result<T, String>>, start: impl AsyncFnOnce() -> T) -> &'static T {
+    use futures::FutureExt as _;
+    let started = cell
+        .get_or_init(async || {
+            install_crypto_provider();
+            std::panic::AssertUnwindSafe(start()).catch_unwind().await.map_err(|panic| {
+                let text = panic.downcast_ref::<String>().cloned();
+                text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
+            })
+        })
+        .await;
+    match started {
+        Ok(server) => server,
+        Err(message) => panic!("a server that this test needs could not be started:\n{message}"),
+    }
+}
+
+/// Two rustls providers in one process panic unless one is chosen first (DESIGN 5).
+pub fn install_crypto_provider() {
+    let _already_installed = rustls::crypto::ring::default_provider().install_default();
+}
