@@ -21,10 +21,20 @@ use super::LastHandled;
     derive = "PartialEq",
     derive = "Default",
     doc = "A set of permissions in the gateway's own consoles, and who holds it. An address is a member of one role at most. Deleting the resource takes the permissions away.",
-    printcolumn(name = "Built-In", type_ = "string", json_path = ".spec.builtIn", description = "The built-in role; empty for a role with permissions of its own"),
+    printcolumn(
+        name = "Built-In",
+        type_ = "string",
+        json_path = ".spec.builtIn",
+        description = "The built-in role; empty for a role with permissions of its own"
+    ),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
-    printcolumn(name = "In Force", type_ = "integer", json_path = ".status.members.inForce", description = "Members who hold the role now"),
+    printcolumn(
+        name = "In Force",
+        type_ = "integer",
+        json_path = ".status.members.inForce",
+        description = "Members who hold the role now"
+    ),
     printcolumn(name = "Members", type_ = "integer", json_path = ".status.members.total", description = "Members declared"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")

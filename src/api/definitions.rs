@@ -11,8 +11,14 @@ use super::{AccountSettings, AdminRole, AliasLink, DelegateMailbox, EmailAddress
 /// Every kind's definition, in the order in which a reader meets them. Never install a type's own `crd()`: it lacks what is mended here.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    let mut definitions =
-        vec![InternalDomain::crd(), EmailAddress::crd(), AliasLink::crd(), DelegateMailbox::crd(), AdminRole::crd(), AccountSettings::crd()];
+    let mut definitions = vec![
+        InternalDomain::crd(),
+        EmailAddress::crd(),
+        AliasLink::crd(),
+        DelegateMailbox::crd(),
+        AdminRole::crd(),
+        AccountSettings::crd(),
+    ];
     for definition in &mut definitions {
         for version in &mut definition.spec.versions {
             if let Some(root) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {

@@ -31,8 +31,18 @@ use super::{EmailAddressLastHandled, Origin, names::LONGEST_MESSAGE};
     printcolumn(name = "Address", type_ = "string", json_path = ".spec.address"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
-    printcolumn(name = "Locked", type_ = "string", json_path = ".status.conditions[?(@.type=='Locked')].status", description = "Too many failed logons; ends by itself"),
-    printcolumn(name = "Disabled", type_ = "string", json_path = ".status.conditions[?(@.type=='Disabled')].status", description = "Logon by cloud password is shut; mail flows"),
+    printcolumn(
+        name = "Locked",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Locked')].status",
+        description = "Too many failed logons; ends by itself"
+    ),
+    printcolumn(
+        name = "Disabled",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Disabled')].status",
+        description = "Logon by cloud password is shut; mail flows"
+    ),
     printcolumn(name = "Origin", type_ = "string", json_path = ".status.origin", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")

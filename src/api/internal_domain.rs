@@ -25,9 +25,20 @@ use super::{HeldPlan, InternalDomainLastHandled};
     printcolumn(name = "Domain", type_ = "string", json_path = ".spec.domain"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
-    printcolumn(name = "Addresses", type_ = "integer", json_path = ".status.addresses.total", description = "Addresses of every kind in the domain, aliases and lists included"),
+    printcolumn(
+        name = "Addresses",
+        type_ = "integer",
+        json_path = ".status.addresses.total",
+        description = "Addresses of every kind in the domain, aliases and lists included"
+    ),
     printcolumn(name = "Validation", type_ = "string", json_path = ".spec.recipientValidation", priority = 1),
-    printcolumn(name = "Undeclared", type_ = "integer", json_path = ".status.addresses.undeclared", description = "Addresses that no resource declares", priority = 1),
+    printcolumn(
+        name = "Undeclared",
+        type_ = "integer",
+        json_path = ".status.addresses.undeclared",
+        description = "Addresses that no resource declares",
+        priority = 1
+    ),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

@@ -24,15 +24,16 @@ mod schema;
 mod tests;
 
 pub use account_settings::{
-    AccountSettings, AccountSettingsSpec, AccountSettingsStatus, DeletionGuard, HeldMailReports, Lockout, PasswordPolicy, PasswordReset, Purge,
+    AccountSettings, AccountSettingsSpec, AccountSettingsStatus, DeletionGuard, HeldMailReports, Lockout, PasswordPolicy, PasswordReset,
+    Purge,
 };
 pub use admin_role::{AdminRole, AdminRoleSpec, AdminRoleStatus, BuiltInRole, Permission, RejectedMember, RoleMembers};
 pub use alias_link::{AliasLink, AliasLinkSpec, AliasLinkStatus};
 pub use definitions::crds;
 pub use delegate_mailbox::{DelegateMailbox, DelegateMailboxSpec, DelegateMailboxStatus};
 pub use email_address::{
-    Access, AddressDeletionPolicy, AdoptionPolicy, EmailAddress, EmailAddressSpec, EmailAddressStatus, LockStatus, Password, PasswordChangedBy,
-    PasswordFormat, PasswordResetStatus, PasswordStatus, PurgeBlocker, PurgeStatus, SecretKeyReference,
+    Access, AddressDeletionPolicy, AdoptionPolicy, EmailAddress, EmailAddressSpec, EmailAddressStatus, LockStatus, Password,
+    PasswordChangedBy, PasswordFormat, PasswordResetStatus, PasswordStatus, PurgeBlocker, PurgeStatus, SecretKeyReference,
 };
 pub use held_plan::HeldPlan;
 pub use internal_domain::{

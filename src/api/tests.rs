@@ -153,7 +153,10 @@ fn every_value_has_bounds_and_none_may_be_null() {
         assert!(!is("array") || schema["x-kubernetes-list-type"].is_string(), "{path} has no list type");
         assert!(schema["additionalProperties"].is_null() || schema["maxProperties"].is_u64(), "{path} has no maxProperties");
         assert!(schema["type"].is_string(), "{path} has no type");
-        assert!(schema["nullable"].is_null() && !schema["enum"].as_array().is_some_and(|values| values.contains(&Value::Null)), "{path} may be null");
+        assert!(
+            schema["nullable"].is_null() && !schema["enum"].as_array().is_some_and(|values| values.contains(&Value::Null)),
+            "{path} may be null"
+        );
         assert!(!schema["format"].to_string().contains("uint"), "{path}: the API server warns of unsigned formats");
         for keyword in ["anyOf", "oneOf", "allOf", "not"] {
             assert!(schema[keyword].is_null(), "{path} has {keyword}");

@@ -84,18 +84,13 @@ impl Address {
         if text.is_empty() {
             return Err(AddressError::Empty);
         }
-        let (local, domain) = text
-            .rsplit_once('@')
-            .ok_or_else(|| AddressError::NoAt(text.to_owned()))?;
+        let (local, domain) = text.rsplit_once('@').ok_or_else(|| AddressError::NoAt(text.to_owned()))?;
         check_local(local, text)?;
         let domain = DomainName::parse(domain)?;
         let folded = fold(local);
         for part in [local, &folded] {
             if part.len() > MAX_LOCAL {
-                return Err(AddressError::LocalTooLong {
-                    local: part.to_owned(),
-                    octets: part.len(),
-                });
+                return Err(AddressError::LocalTooLong { local: part.to_owned(), octets: part.len() });
             }
         }
         let canonical = format!("{folded}@{domain}");
@@ -106,20 +101,12 @@ impl Address {
         let unicode = domain.unicode();
         // Every spelling of the local part under every spelling of the domain: a mail server may have converted one without the other.
         let mut keys = vec![canonical.clone()];
-        for key in [
-            format!("{folded}@{unicode}"),
-            format!("{lower}@{domain}"),
-            format!("{lower}@{unicode}"),
-        ] {
+        for key in [format!("{folded}@{unicode}"), format!("{lower}@{domain}"), format!("{lower}@{unicode}")] {
             if !keys.contains(&key) {
                 keys.push(key);
             }
         }
-        Ok(Self {
-            canonical: CanonicalAddress(Arc::from(canonical)),
-            declared: text.to_owned(),
-            keys,
-        })
+        Ok(Self { canonical: CanonicalAddress(Arc::from(canonical)), declared: text.to_owned(), keys })
     }
 
     #[must_use]
@@ -164,10 +151,7 @@ fn check_local(local: &str, whole: &str) -> Result<(), AddressError> {
         return Err(AddressError::Comment(local.to_owned()));
     }
     if let Some(character) = local.chars().find(|c| *c != '.' && !is_atext(*c)) {
-        return Err(AddressError::Character {
-            local: local.to_owned(),
-            character,
-        });
+        return Err(AddressError::Character { local: local.to_owned(), character });
     }
     if local.starts_with('.') || local.ends_with('.') || local.contains("..") {
         return Err(AddressError::Dots(local.to_owned()));
@@ -230,17 +214,9 @@ mod tests {
         let address = Address::parse("Straße@Bücher.example").unwrap();
         assert_eq!(
             address.keys(),
-            [
-                "strasse@xn--bcher-kva.example",
-                "strasse@bücher.example",
-                "straße@xn--bcher-kva.example",
-                "straße@bücher.example"
-            ]
+            ["strasse@xn--bcher-kva.example", "strasse@bücher.example", "straße@xn--bcher-kva.example", "straße@bücher.example"]
         );
-        assert_eq!(
-            Address::parse("sales@acme.example").unwrap().keys(),
-            ["sales@acme.example"]
-        );
+        assert_eq!(Address::parse("sales@acme.example").unwrap().keys(), ["sales@acme.example"]);
     }
 
     #[test]

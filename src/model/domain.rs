@@ -40,12 +40,7 @@ impl DomainName {
             return Err(DomainError::Literal(text.to_owned()));
         }
         let ascii = Uts46::new()
-            .to_ascii(
-                text.as_bytes(),
-                AsciiDenyList::STD3,
-                Hyphens::Check,
-                DnsLength::Verify,
-            )
+            .to_ascii(text.as_bytes(), AsciiDenyList::STD3, Hyphens::Check, DnsLength::Verify)
             .map_err(|_| DomainError::Invalid(text.to_owned()))?;
         Ok(Self(Arc::from(ascii.as_ref())))
     }
@@ -65,13 +60,8 @@ impl DomainName {
     /// The U-label form; equal to [`Self::as_str`] for a plain ASCII domain.
     #[must_use]
     pub fn unicode(&self) -> String {
-        let (text, result) =
-            Uts46::new().to_unicode(self.0.as_bytes(), AsciiDenyList::STD3, Hyphens::Check);
-        if result.is_ok() {
-            text.into_owned()
-        } else {
-            self.0.to_string()
-        }
+        let (text, result) = Uts46::new().to_unicode(self.0.as_bytes(), AsciiDenyList::STD3, Hyphens::Check);
+        if result.is_ok() { text.into_owned() } else { self.0.to_string() }
     }
 
     /// Whether anybody may register names below it: a single label, or an entry of the public suffix list (SPEC D1).
@@ -83,18 +73,12 @@ impl DomainName {
     /// Whether `self` lies below `other` (`mail.acme.example` below `acme.example`).
     #[must_use]
     pub fn is_below(&self, other: &Self) -> bool {
-        self.0
-            .strip_suffix(&*other.0)
-            .is_some_and(|rest| rest.ends_with('.'))
+        self.0.strip_suffix(&*other.0).is_some_and(|rest| rest.ends_with('.'))
     }
 
     /// The names above it, nearest first, without the top-level label.
     pub fn ancestors(&self) -> impl Iterator<Item = Self> + '_ {
-        self.0
-            .match_indices('.')
-            .filter_map(|(at, _)| self.0.get(at + 1..))
-            .filter(|rest| rest.contains('.'))
-            .map(Self::from_store)
+        self.0.match_indices('.').filter_map(|(at, _)| self.0.get(at + 1..)).filter(|rest| rest.contains('.')).map(Self::from_store)
     }
 
     /// The spellings under which a mail server may ask: A-label and, where it differs, U-label.
@@ -128,79 +112,38 @@ mod tests {
     #[test]
     fn a1_spellings_of_one_domain_are_equal() {
         let canonical = DomainName::parse("xn--bcher-kva.example").unwrap();
-        for spelling in [
-            "bücher.example",
-            "BÜCHER.Example",
-            "bu\u{308}cher.example",
-            "XN--BCHER-KVA.EXAMPLE",
-        ] {
-            assert_eq!(
-                DomainName::parse(spelling).unwrap(),
-                canonical,
-                "{spelling}"
-            );
+        for spelling in ["bücher.example", "BÜCHER.Example", "bu\u{308}cher.example", "XN--BCHER-KVA.EXAMPLE"] {
+            assert_eq!(DomainName::parse(spelling).unwrap(), canonical, "{spelling}");
         }
         assert_eq!(canonical.unicode(), "bücher.example");
         // Non-transitional: the sharp s is a letter of its own.
-        assert_eq!(
-            DomainName::parse("straße.example").unwrap().as_str(),
-            "xn--strae-oqa.example"
-        );
+        assert_eq!(DomainName::parse("straße.example").unwrap().as_str(), "xn--strae-oqa.example");
     }
 
     #[test]
     fn a2_what_is_no_domain_is_refused_by_name() {
         let long = format!("{}.example", "a".repeat(64));
-        for text in [
-            "",
-            "acme.example.",
-            "[192.0.2.1]",
-            "192.0.2.1",
-            "acme..example",
-            "-acme.example",
-            "ac me.example",
-            "acme_.example",
-            &long,
-        ] {
+        for text in
+            ["", "acme.example.", "[192.0.2.1]", "192.0.2.1", "acme..example", "-acme.example", "ac me.example", "acme_.example", &long]
+        {
             assert!(DomainName::parse(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn d1_single_labels_and_public_suffixes_are_known() {
-        for (text, expected) in [
-            ("example", true),
-            ("co.uk", true),
-            ("com", true),
-            ("acme.example", false),
-            ("acme.co.uk", false),
-        ] {
-            assert_eq!(
-                DomainName::parse(text).unwrap().is_public_suffix(),
-                expected,
-                "{text}"
-            );
+        for (text, expected) in [("example", true), ("co.uk", true), ("com", true), ("acme.example", false), ("acme.co.uk", false)] {
+            assert_eq!(DomainName::parse(text).unwrap().is_public_suffix(), expected, "{text}");
         }
     }
 
     #[test]
     fn d1_below_means_a_whole_label() {
         let parent = DomainName::parse("acme.example").unwrap();
-        assert!(
-            DomainName::parse("mail.acme.example")
-                .unwrap()
-                .is_below(&parent)
-        );
-        assert!(
-            !DomainName::parse("notacme.example")
-                .unwrap()
-                .is_below(&parent)
-        );
+        assert!(DomainName::parse("mail.acme.example").unwrap().is_below(&parent));
+        assert!(!DomainName::parse("notacme.example").unwrap().is_below(&parent));
         assert!(!parent.is_below(&parent));
         let deep = DomainName::parse("a.b.acme.example").unwrap();
-        assert_eq!(
-            deep.ancestors().map(|d| d.to_string()).collect::<Vec<_>>(),
-            ["b.acme.example", "acme.example"]
-        );
+        assert_eq!(deep.ancestors().map(|d| d.to_string()).collect::<Vec<_>>(), ["b.acme.example", "acme.example"]);
     }
 }

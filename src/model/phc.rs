@@ -14,19 +14,9 @@ pub enum PhcError {
     #[error("the version is not 19")]
     Version,
     #[error("the parameter {name} is {value}; {low} to {high} is accepted")]
-    Parameter {
-        name: &'static str,
-        value: u64,
-        low: u64,
-        high: u64,
-    },
+    Parameter { name: &'static str, value: u64, low: u64, high: u64 },
     #[error("the {name} has {octets} bytes; {low} to {high} are accepted")]
-    Length {
-        name: &'static str,
-        octets: usize,
-        low: usize,
-        high: usize,
-    },
+    Length { name: &'static str, octets: usize, low: usize, high: usize },
 }
 
 impl Phc {
@@ -43,33 +33,17 @@ impl Phc {
             return Err(PhcError::Shape);
         }
         if version != "v=19" {
-            return Err(if version.starts_with("v=") {
-                PhcError::Version
-            } else {
-                PhcError::Shape
-            });
+            return Err(if version.starts_with("v=") { PhcError::Version } else { PhcError::Shape });
         }
         let mut parameters = parameters.split(',');
         for (name, low, high) in [("m", 19_456, 65_536), ("t", 2, 10), ("p", 1, 4)] {
-            let digits = parameters
-                .next()
-                .and_then(|p| p.strip_prefix(name))
-                .and_then(|p| p.strip_prefix('='))
-                .ok_or(PhcError::Shape)?;
-            if digits.is_empty()
-                || !digits.bytes().all(|b| b.is_ascii_digit())
-                || (digits.len() > 1 && digits.starts_with('0'))
-            {
+            let digits = parameters.next().and_then(|p| p.strip_prefix(name)).and_then(|p| p.strip_prefix('=')).ok_or(PhcError::Shape)?;
+            if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) || (digits.len() > 1 && digits.starts_with('0')) {
                 return Err(PhcError::Shape);
             }
             let value = digits.parse().unwrap_or(u64::MAX);
             if !(low..=high).contains(&value) {
-                return Err(PhcError::Parameter {
-                    name,
-                    value,
-                    low,
-                    high,
-                });
+                return Err(PhcError::Parameter { name, value, low, high });
             }
         }
         if parameters.next().is_some() {
@@ -78,12 +52,7 @@ impl Phc {
         for (name, text, low, high) in [("salt", salt, 8, 48), ("hash", hash, 16, 64)] {
             let octets = base64_octets(text).ok_or(PhcError::Shape)?;
             if !(low..=high).contains(&octets) {
-                return Err(PhcError::Length {
-                    name,
-                    octets,
-                    low,
-                    high,
-                });
+                return Err(PhcError::Length { name, octets, low, high });
             }
         }
         Ok(Self(text.to_owned()))
@@ -103,9 +72,7 @@ impl fmt::Debug for Phc {
 
 /// How many bytes an unpadded base64 text (PHC's B64) stands for, if it is one.
 fn base64_octets(text: &str) -> Option<usize> {
-    let clean = text
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
+    let clean = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
     (clean && text.len() % 4 != 1).then_some(text.len() * 3 / 4)
 }
 
@@ -133,18 +100,11 @@ mod tests {
             ("p=1", "p=5", "parameter p"),
             ("p=1", "p=1,keyid=x", "not an argon2id"),
             ("c29tZXNhbHQxMjM0", "c29t", "salt"),
-            (
-                "aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g",
-                "aGFzaA",
-                "hash",
-            ),
+            ("aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g", "aGFzaA", "hash"),
             ("c29tZXNhbHQxMjM0", "c29tZXNhbHQxMjM=", "not an argon2id"),
         ] {
             let message = Phc::parse(&GOOD.replace(from, to)).unwrap_err().to_string();
-            assert!(
-                message.contains(words) && !message.contains("c29t"),
-                "{to}: {message}"
-            );
+            assert!(message.contains(words) && !message.contains("c29t"), "{to}: {message}");
         }
         assert!(Phc::parse("$2b$12$abcdefghijklmnopqrstuv").is_err());
         assert!(Phc::parse(&format!("{GOOD}\n")).is_err());

@@ -17,9 +17,7 @@ pub struct PasswordPolicy {
 pub enum PolicyError {
     #[error("the value is not UTF-8 text")]
     NotText,
-    #[error(
-        "the value ends in a line break; write the Secret without one (kubectl create secret --from-literal, printf, echo -n)"
-    )]
+    #[error("the value ends in a line break; write the Secret without one (kubectl create secret --from-literal, printf, echo -n)")]
     LineBreak,
     #[error("the value has a control character")]
     Control,
@@ -35,9 +33,7 @@ pub enum PolicyError {
     Symbol,
     #[error("the password is longer than 1024 bytes")]
     TooLong,
-    #[error(
-        "format is Plain but the value looks like a password hash; set format: Argon2 for an argon2id PHC string"
-    )]
+    #[error("format is Plain but the value looks like a password hash; set format: Argon2 for an argon2id PHC string")]
     LooksHashed,
 }
 
@@ -53,38 +49,16 @@ impl PasswordPolicy {
             (text.chars().any(char::is_control), PolicyError::Control),
             (text.len() > 1024, PolicyError::TooLong),
             (
-                [
-                    "$argon2", "$2a$", "$2b$", "$2y$", "{ARGON2", "$pbkdf2", "$scrypt$",
-                ]
-                .iter()
-                .any(|p| text.starts_with(p)),
+                ["$argon2", "$2a$", "$2b$", "$2y$", "{ARGON2", "$pbkdf2", "$scrypt$"].iter().any(|p| text.starts_with(p)),
                 PolicyError::LooksHashed,
             ),
-            (
-                text.chars().count() < self.min_length as usize,
-                PolicyError::TooShort(self.min_length),
-            ),
-            (
-                self.uppercase && !text.chars().any(char::is_uppercase),
-                PolicyError::Uppercase,
-            ),
-            (
-                self.lowercase && !text.chars().any(char::is_lowercase),
-                PolicyError::Lowercase,
-            ),
-            (
-                self.digit && !text.chars().any(|c| c.is_ascii_digit()),
-                PolicyError::Digit,
-            ),
-            (
-                self.symbol && text.chars().all(char::is_alphanumeric),
-                PolicyError::Symbol,
-            ),
+            (text.chars().count() < self.min_length as usize, PolicyError::TooShort(self.min_length)),
+            (self.uppercase && !text.chars().any(char::is_uppercase), PolicyError::Uppercase),
+            (self.lowercase && !text.chars().any(char::is_lowercase), PolicyError::Lowercase),
+            (self.digit && !text.chars().any(|c| c.is_ascii_digit()), PolicyError::Digit),
+            (self.symbol && text.chars().all(char::is_alphanumeric), PolicyError::Symbol),
         ];
-        rules
-            .into_iter()
-            .find(|(broken, _)| *broken)
-            .map_or(Ok(text), |(_, rule)| Err(rule))
+        rules.into_iter().find(|(broken, _)| *broken).map_or(Ok(text), |(_, rule)| Err(rule))
     }
 }
 
@@ -94,13 +68,7 @@ mod tests {
 
     #[test]
     fn p1_the_first_broken_rule_is_named() {
-        let policy = PasswordPolicy {
-            min_length: 12,
-            uppercase: true,
-            lowercase: true,
-            digit: true,
-            symbol: true,
-        };
+        let policy = PasswordPolicy { min_length: 12, uppercase: true, lowercase: true, digit: true, symbol: true };
         for (text, expected) in [
             ("Correct-Horse-7", None),
             ("Correct-Horse-7\r\n", Some(PolicyError::LineBreak)),
@@ -115,9 +83,6 @@ mod tests {
             let value = Secret::new(text.as_bytes().to_vec());
             assert_eq!(policy.check(&value).err(), expected, "{text:?}");
         }
-        assert_eq!(
-            policy.check(&Secret::new(vec![0xff; 20])).err(),
-            Some(PolicyError::NotText)
-        );
+        assert_eq!(policy.check(&Secret::new(vec![0xff; 20])).err(), Some(PolicyError::NotText));
     }
 }

@@ -15,14 +15,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] = [
-        Self::AccountSettings,
-        Self::InternalDomain,
-        Self::EmailAddress,
-        Self::AliasLink,
-        Self::DelegateMailbox,
-        Self::AdminRole,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::AccountSettings, Self::InternalDomain, Self::EmailAddress, Self::AliasLink, Self::DelegateMailbox, Self::AdminRole];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -41,10 +35,7 @@ impl FromStr for Kind {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or(())
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(())
     }
 }
 
@@ -65,11 +56,7 @@ pub struct ResourceKey {
 impl ResourceKey {
     #[must_use]
     pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
-        Self {
-            kind,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        }
+        Self { kind, namespace: namespace.to_owned(), name: name.to_owned() }
     }
 }
 

@@ -14,13 +14,7 @@ use crate::model::{Address, CanonicalAddress, Kind};
 const LISTED_ALIASES: usize = 50;
 
 pub(super) fn settle(w: &mut Working<'_>) {
-    let mut subjects = w.claimed(|s| {
-        if let Subject::Address(a) = s {
-            Some(a.clone())
-        } else {
-            None
-        }
-    });
+    let mut subjects = w.claimed(|s| if let Subject::Address(a) = s { Some(a.clone()) } else { None });
     subjects.extend(w.next.addresses.keys().cloned());
     for address in subjects {
         settle_one(w, &address);
@@ -34,42 +28,24 @@ fn settle_one(w: &mut Working<'_>, address: &CanonicalAddress) {
         return;
     };
     let namespace = domain.namespace.clone();
-    let candidates: Vec<_> = w
-        .claimants(&subject)
-        .iter()
-        .copied()
-        .filter(|r| r.key.namespace == namespace)
-        .collect();
+    let candidates: Vec<_> = w.claimants(&subject).iter().copied().filter(|r| r.key.namespace == namespace).collect();
     let row = w.next.addresses.get(address);
-    let owner = w.owner(
-        Kind::EmailAddress,
-        &namespace,
-        row.and_then(|row| row.owner.as_deref()),
-        &subject,
-    );
+    let owner = w.owner(Kind::EmailAddress, &namespace, row.and_then(|row| row.owner.as_deref()), &subject);
     let holder = match &owner {
         Owner::Living(resource) => Some(*resource),
         // Nobody's row is taken over only by who may (adoptionPolicy); one whose owner goes passes to the next in line (A8).
-        Owner::Nobody if row.is_some() => candidates
-            .iter()
-            .copied()
-            .find(|r| Working::address_declared(r).is_some_and(|d| d.adopt)),
+        Owner::Nobody if row.is_some() => candidates.iter().copied().find(|r| Working::address_declared(r).is_some_and(|d| d.adopt)),
         Owner::Nobody | Owner::Ended { .. } | Owner::OutOfSight => candidates.first().copied(),
     };
     match holder {
         Some(holder) => {
-            if let (Some(_), Some(declared)) = (holder.active(), Working::address_declared(holder))
-            {
+            if let (Some(_), Some(declared)) = (holder.active(), Working::address_declared(holder)) {
                 manage(w, holder, declared, &namespace);
                 act(w, holder, address);
             }
         }
         None => {
-            if let Owner::Ended {
-                resource,
-                sheltered,
-            } = owner
-            {
+            if let Owner::Ended { resource, sheltered } = owner {
                 leave(w, address, resource, sheltered);
             }
         }
@@ -80,9 +56,7 @@ fn settle_one(w: &mut Working<'_>, address: &CanonicalAddress) {
 fn manage(w: &mut Working<'_>, holder: &Resource, declared: &AddressDeclared, namespace: &str) {
     let address = declared.address.canonical();
     let old = w.next.addresses.get(address).cloned();
-    let mut row = old
-        .clone()
-        .unwrap_or_else(|| new_row(w, &declared.address, namespace, "Manual"));
+    let mut row = old.clone().unwrap_or_else(|| new_row(w, &declared.address, namespace, "Manual"));
     let set = |slot: &mut bool, value: Option<bool>| *slot = value.unwrap_or(*slot);
     declared.address.declared().clone_into(&mut row.display);
     row.keys = declared.address.keys().to_vec();
@@ -93,12 +67,7 @@ fn manage(w: &mut Working<'_>, holder: &Resource, declared: &AddressDeclared, na
     if let Some(name) = &declared.display_name {
         row.display_name.clone_from(name);
     }
-    row.attributes.extend(
-        declared
-            .attributes
-            .iter()
-            .map(|(k, v)| (k.clone(), v.clone())),
-    );
+    row.attributes.extend(declared.attributes.iter().map(|(k, v)| (k.clone(), v.clone())));
     set(&mut row.disabled, declared.disabled);
     set(&mut row.smtp_submission, declared.smtp_submission);
     set(&mut row.pop, declared.pop);
@@ -106,35 +75,18 @@ fn manage(w: &mut Working<'_>, holder: &Resource, declared: &AddressDeclared, na
     w.unwait(address, WaitAction::Shut);
     w.unwait(address, WaitAction::Purge);
     if old.as_ref() != Some(&row) {
-        let drift = holder.was_in_force()
-            && w.before
-                .addresses
-                .get(address)
-                .is_some_and(|b| b.owner == row.owner && Some(b) == old.as_ref());
+        let drift =
+            holder.was_in_force() && w.before.addresses.get(address).is_some_and(|b| b.owner == row.owner && Some(b) == old.as_ref());
         if drift {
-            w.note(
-                &holder.key,
-                Reason::DriftCorrected,
-                true,
-                "a declared value had been changed in the store; it was put right",
-            );
+            w.note(&holder.key, Reason::DriftCorrected, true, "a declared value had been changed in the store; it was put right");
         }
         w.next.addresses.insert(address.clone(), row);
-        w.by(
-            Subject::Address(address.clone()),
-            holder,
-            if drift { "DriftCorrected" } else { "Declared" },
-        );
+        w.by(Subject::Address(address.clone()), holder, if drift { "DriftCorrected" } else { "Declared" });
     }
 }
 
 /// A row as it begins. After a purge the archive starts that day (U8).
-pub(super) fn new_row(
-    w: &Working<'_>,
-    address: &Address,
-    namespace: &str,
-    origin: &str,
-) -> AddressRow {
+pub(super) fn new_row(w: &Working<'_>, address: &Address, namespace: &str, origin: &str) -> AddressRow {
     let tombstone = w.next.tombstones.get(address.canonical());
     AddressRow {
         display: address.declared().to_owned(),
@@ -166,37 +118,17 @@ fn act(w: &mut Working<'_>, holder: &Resource, address: &CanonicalAddress) {
         }
         let now = w.now;
         if let Some(row) = w.next.addresses.get_mut(address) {
-            if action == Action::UnlockAt {
-                row.unlocked_at = Some(now)
-            } else {
-                row.codes_reset_at = Some(now)
-            }
+            if action == Action::UnlockAt { row.unlocked_at = Some(now) } else { row.codes_reset_at = Some(now) }
         }
-        w.by(
-            Subject::Address(address.clone()),
-            holder,
-            if action == Action::UnlockAt {
-                "Unlocked"
-            } else {
-                "CodesReset"
-            },
-        );
+        w.by(Subject::Address(address.clone()), holder, if action == Action::UnlockAt { "Unlocked" } else { "CodesReset" });
     }
 }
 
 /// The owner has gone and nobody is in line: Retain or Purge (U1 to U4).
-fn leave(
-    w: &mut Working<'_>,
-    address: &CanonicalAddress,
-    resource: Option<&Resource>,
-    sheltered: bool,
-) {
+fn leave(w: &mut Working<'_>, address: &CanonicalAddress, resource: Option<&Resource>, sheltered: bool) {
     let purge = !sheltered
         && resource.is_some_and(|r| {
-            r.deleting
-                && r.finalizer
-                && !r.frozen()
-                && Working::address_declared(r).is_some_and(|declared| declared.purge)
+            r.deleting && r.finalizer && !r.frozen() && Working::address_declared(r).is_some_and(|declared| declared.purge)
         });
     if purge {
         return w.wait(address, WaitAction::Purge);
@@ -212,22 +144,12 @@ fn leave(
     w.by_rule(Subject::Address(address.clone()), "Undeclared");
 }
 
-const CONDITIONS: [&str; 8] = [
-    "Locked",
-    "ResetLocked",
-    "Disabled",
-    "PurgeBlocked",
-    "CredentialReady",
-    "PermissionsInherited",
-    "HolderChanged",
-    "MailAccepted",
-];
+const CONDITIONS: [&str; 8] =
+    ["Locked", "ResetLocked", "Disabled", "PurgeBlocked", "CredentialReady", "PermissionsInherited", "HolderChanged", "MailAccepted"];
 
 /// C2: a resource with no row of its own shows all of them False with Ready's reason.
 pub(super) fn absent_conditions(ready: &Finding) -> Vec<Condition> {
-    CONDITIONS
-        .map(|kind| Condition::new(kind, false, ready.reason, ready.message.clone()))
-        .into()
+    CONDITIONS.map(|kind| Condition::new(kind, false, ready.reason, ready.message.clone())).into()
 }
 
 /// Why an address is not held by this resource.
@@ -235,93 +157,44 @@ fn refusal(w: &Working<'_>, resource: &Resource, declared: &AddressDeclared) -> 
     let address = declared.address.canonical();
     let domain = address.domain();
     match w.next.domains.get(&domain) {
-        None => Violation::new(
-            Reason::DomainNotFound,
-            format!("no InternalDomain of this namespace has brought {domain} into the store yet"),
-        ),
-        Some(row) if row.namespace != resource.key.namespace => Violation::new(
-            Reason::DomainClaimed,
-            format!("the domain {domain} belongs to another tenant"),
-        ),
-        Some(_) => match w
-            .next
-            .addresses
-            .get(address)
-            .and_then(|row| row.owner.as_ref())
-        {
+        None => {
+            Violation::new(Reason::DomainNotFound, format!("no InternalDomain of this namespace has brought {domain} into the store yet"))
+        }
+        Some(row) if row.namespace != resource.key.namespace => {
+            Violation::new(Reason::DomainClaimed, format!("the domain {domain} belongs to another tenant"))
+        }
+        Some(_) => match w.next.addresses.get(address).and_then(|row| row.owner.as_ref()) {
             Some(holder) => Violation::new(
                 Reason::AddressClaimed,
-                format!(
-                    "{} holds {address}",
-                    crate::model::ResourceKey::new(
-                        Kind::EmailAddress,
-                        &resource.key.namespace,
-                        holder
-                    )
-                ),
+                format!("{} holds {address}", crate::model::ResourceKey::new(Kind::EmailAddress, &resource.key.namespace, holder)),
             ),
             None => Violation::new(
                 Reason::AdoptionRefused,
-                format!(
-                    "the store already has {address}, which no resource owns, and adoptionPolicy is Fail; set Adopt to take it over"
-                ),
+                format!("the store already has {address}, which no resource owns, and adoptionPolicy is Fail; set Adopt to take it over"),
             ),
         },
     }
 }
 
-pub(super) fn judge(
-    w: &mut Working<'_>,
-    resource: &Resource,
-    declared: &AddressDeclared,
-) -> Verdict {
+pub(super) fn judge(w: &mut Working<'_>, resource: &Resource, declared: &AddressDeclared) -> Verdict {
     let address = declared.address.canonical();
     let row = w.next.addresses.get(address);
-    let row = row
-        .filter(|row| {
-            row.namespace == resource.key.namespace
-                && row.owner.as_deref() == Some(&resource.key.name)
-        })
-        .cloned();
+    let row = row.filter(|row| row.namespace == resource.key.namespace && row.owner.as_deref() == Some(&resource.key.name)).cloned();
     let Some(row) = row else {
-        let ready = if resource.suspended {
-            Violation::new(Reason::Suspended, "")
-        } else {
-            refusal(w, resource, declared)
-        }
-        .into();
-        return Verdict {
-            conditions: absent_conditions(&ready),
-            ..super::blank(resource, ready, Detail::Address(Box::default()))
-        };
+        let ready = if resource.suspended { Violation::new(Reason::Suspended, "") } else { refusal(w, resource, declared) }.into();
+        return Verdict { conditions: absent_conditions(&ready), ..super::blank(resource, ready, Detail::Address(Box::default())) };
     };
     let credential = passwords::judge(w, resource, declared, &row);
     let purge = purge_detail(w, resource, address);
     let mut ready = Finding::fine(format!("{address} is in force"));
     if !credential.status && credential.reason != Reason::NotManaged {
-        ready = Finding {
-            reason: credential.reason,
-            message: credential.message.clone(),
-        };
+        ready = Finding { reason: credential.reason, message: credential.message.clone() };
     }
     if let Some(detail) = &purge {
-        let held = w
-            .next
-            .waiting
-            .get(&(address.clone(), WaitAction::Purge))
-            .is_some_and(|wait| wait.held);
-        let list = detail
-            .blockers
-            .iter()
-            .map(|b| b.message.as_str())
-            .collect::<Vec<_>>()
-            .join("; ");
+        let held = w.next.waiting.get(&(address.clone(), WaitAction::Purge)).is_some_and(|wait| wait.held);
+        let list = detail.blockers.iter().map(|b| b.message.as_str()).collect::<Vec<_>>().join("; ");
         ready = Finding {
-            reason: if held {
-                Reason::MassDeletion
-            } else {
-                Reason::PurgeBlocked
-            },
+            reason: if held { Reason::MassDeletion } else { Reason::PurgeBlocked },
             message: format!("the purge of {address} waits: {list}"),
         };
     }
@@ -332,24 +205,10 @@ pub(super) fn judge(
     }
     let detail = AddressDetail {
         origin: row.origin.clone(),
-        alias_of: w
-            .next
-            .links
-            .get(address)
-            .map_or(String::new(), |link| link.primary.to_string()),
-        aliases: w
-            .next
-            .links
-            .aliases_of(address)
-            .take(LISTED_ALIASES)
-            .map(ToString::to_string)
-            .collect(),
+        alias_of: w.next.links.get(address).map_or(String::new(), |link| link.primary.to_string()),
+        aliases: w.next.links.aliases_of(address).take(LISTED_ALIASES).map(ToString::to_string).collect(),
         alias_count: w.next.links.aliases_of(address).count(),
-        role: w
-            .next
-            .members
-            .get(address)
-            .map_or(String::new(), |(_, role)| role.clone()),
+        role: w.next.members.get(address).map_or(String::new(), |(_, role)| role.clone()),
         failed_logons: lock.map_or(0, |(count, _)| count),
         locked_until: lock.map(|(_, until)| until),
         failed_codes: w.next.reset_lock(address).unwrap_or(0),
@@ -357,23 +216,11 @@ pub(super) fn judge(
         purge,
         ..passwords::detail(w, resource, address)
     };
-    Verdict {
-        conditions,
-        release: false,
-        ..super::blank(resource, ready, Detail::Address(Box::new(detail)))
-    }
+    Verdict { conditions, release: false, ..super::blank(resource, ready, Detail::Address(Box::new(detail))) }
 }
 
-fn purge_detail(
-    w: &Working<'_>,
-    resource: &Resource,
-    address: &CanonicalAddress,
-) -> Option<PurgeDetail> {
-    let wait = w
-        .next
-        .waiting
-        .get(&(address.clone(), WaitAction::Purge))
-        .filter(|_| resource.deleting)?;
+fn purge_detail(w: &Working<'_>, resource: &Resource, address: &CanonicalAddress) -> Option<PurgeDetail> {
+    let wait = w.next.waiting.get(&(address.clone(), WaitAction::Purge)).filter(|_| resource.deleting)?;
     let delay = w.next.settings(&resource.key.namespace).purge_delay;
     Some(PurgeDetail {
         requested_at: wait.since,
@@ -396,9 +243,7 @@ fn conditions(
                 "Locked",
                 true,
                 Reason::TooManyFailedLogons,
-                format!(
-                    "{count} failed logons; locked until {until}, or until mailroster.dev/unlockAt is set"
-                ),
+                format!("{count} failed logons; locked until {until}, or until mailroster.dev/unlockAt is set"),
             ),
             None => Condition::quiet("Locked", false, Reason::NotLocked),
         },
@@ -414,16 +259,8 @@ fn conditions(
         disabled(row),
         match purge {
             Some(detail) => {
-                let messages = detail
-                    .blockers
-                    .iter()
-                    .map(|b| b.message.as_str())
-                    .collect::<Vec<_>>()
-                    .join("; ");
-                let reason = detail
-                    .blockers
-                    .first()
-                    .map_or(Reason::NotBlocked, |b| b.reason);
+                let messages = detail.blockers.iter().map(|b| b.message.as_str()).collect::<Vec<_>>().join("; ");
+                let reason = detail.blockers.first().map_or(Reason::NotBlocked, |b| b.reason);
                 Condition::new("PurgeBlocked", true, reason, messages)
             }
             None => Condition::quiet("PurgeBlocked", false, Reason::NotBlocked),
@@ -434,10 +271,7 @@ fn conditions(
                 "PermissionsInherited",
                 true,
                 Reason::InheritsFromPrimary,
-                format!(
-                    "an alias of {}: access, password and roles set here are ignored",
-                    link.primary
-                ),
+                format!("an alias of {}: access, password and roles set here are ignored", link.primary),
             ),
             None => Condition::quiet("PermissionsInherited", false, Reason::NotAlias),
         },
@@ -448,60 +282,37 @@ fn conditions(
 
 /// P6: the first reason that applies; all of them in the message.
 fn disabled(row: &AddressRow) -> Condition {
-    let all: Vec<_> = [
-        (row.disabled, Reason::Declared),
-        (row.shut, Reason::Undeclared),
-    ]
-    .into_iter()
-    .filter(|(applies, _)| *applies)
-    .collect();
+    let all: Vec<_> =
+        [(row.disabled, Reason::Declared), (row.shut, Reason::Undeclared)].into_iter().filter(|(applies, _)| *applies).collect();
     match all.first() {
         None => Condition::quiet("Disabled", false, Reason::NotDisabled),
         Some((_, first)) => {
-            let message = all
-                .iter()
-                .map(|(_, reason)| reason.meaning())
-                .collect::<Vec<_>>()
-                .join(" ");
+            let message = all.iter().map(|(_, reason)| reason.meaning()).collect::<Vec<_>>().join(" ");
             Condition::new("Disabled", true, *first, message)
         }
     }
 }
 
 /// V1, as a condition: whether the domain's mode accepts mail to the address.
-pub(super) fn mail_accepted(
-    w: &Working<'_>,
-    row: &AddressRow,
-    domain: Option<&DomainRow>,
-) -> Condition {
+pub(super) fn mail_accepted(w: &Working<'_>, row: &AddressRow, domain: Option<&DomainRow>) -> Condition {
     let mode = domain.map_or("", |domain| domain.recipient_validation.as_str());
     let refused = |reason: Reason| Condition::new("MailAccepted", false, reason, reason.meaning());
-    let from_directory =
-        |row: &AddressRow| matches!(row.origin.as_str(), "Directory" | "DistributionList");
+    let from_directory = |row: &AddressRow| matches!(row.origin.as_str(), "Directory" | "DistributionList");
     if row.closing {
         return refused(Reason::Purging);
     }
     match mode {
         "None" => refused(Reason::SendsOnly),
-        "Directory" if !from_directory(row) && !accepted_through_primary(w, row) => {
-            refused(Reason::DirectoryOnly)
-        }
+        "Directory" if !from_directory(row) && !accepted_through_primary(w, row) => refused(Reason::DirectoryOnly),
         _ => Condition::quiet("MailAccepted", true, Reason::Accepted),
     }
 }
 
 /// V1, Directory: an alias is accepted when its primary is.
 fn accepted_through_primary(w: &Working<'_>, row: &AddressRow) -> bool {
-    let address = row
-        .keys
-        .first()
-        .map(|key| CanonicalAddress::from_store(key));
-    let primary = address
-        .and_then(|address| w.next.links.get(&address))
-        .map(|link| link.primary.clone());
+    let address = row.keys.first().map(|key| CanonicalAddress::from_store(key));
+    let primary = address.and_then(|address| w.next.links.get(&address)).map(|link| link.primary.clone());
     primary
         .and_then(|primary| w.next.addresses.get(&primary))
-        .is_some_and(|primary| {
-            !primary.closing && matches!(primary.origin.as_str(), "Directory" | "DistributionList")
-        })
+        .is_some_and(|primary| !primary.closing && matches!(primary.origin.as_str(), "Directory" | "DistributionList"))
 }

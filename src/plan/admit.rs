@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::SignedDuration;
 
 use super::desired::{
-    Action, Actions, AddressDeclared, Declared, DelegationDeclared, DomainDeclared, LinkDeclared, Offer, PasswordDeclared, RoleDeclared, Violation,
+    Action, Actions, AddressDeclared, Declared, DelegationDeclared, DomainDeclared, LinkDeclared, Offer, PasswordDeclared, RoleDeclared,
+    Violation,
 };
 use super::reason::Reason;
 use super::settings::{Guard, Settings};
@@ -64,9 +65,11 @@ fn clean(field: &str, text: &str) -> Result<String, Violation> {
 
 impl Admit for api::InternalDomainSpec {
     fn admit(&self) -> Admission {
-        let domain = DomainName::parse(&self.domain).map_err(|error: DomainError| Violation::new(Reason::DomainInvalid, error.to_string()))?;
+        let domain =
+            DomainName::parse(&self.domain).map_err(|error: DomainError| Violation::new(Reason::DomainInvalid, error.to_string()))?;
         if domain.is_public_suffix() {
-            let message = format!("{domain} is a single label or a public suffix, below which anybody may register; name a domain of your own");
+            let message =
+                format!("{domain} is a single label or a public suffix, below which anybody may register; name a domain of your own");
             return Err(Violation::new(Reason::DomainNotAllowed, message));
         }
         let postmaster = self.postmaster.as_deref().filter(|text| !text.is_empty()).map(canonical).transpose()?;
@@ -179,7 +182,9 @@ fn granted(role: api::BuiltInRole) -> Vec<api::Permission> {
     match role {
         Role::SuperAdministrator => all.collect(),
         Role::FullAdministrator => all.filter(|p| !matches!(p, May::AddressesPurge | May::ContentRead)).collect(),
-        Role::BasicAdministrator => vec![May::DomainsRead, May::AddressesRead, May::AddressesWrite, May::AddressesUnlock, May::AliasesWrite],
+        Role::BasicAdministrator => {
+            vec![May::DomainsRead, May::AddressesRead, May::AddressesWrite, May::AddressesUnlock, May::AliasesWrite]
+        }
         Role::GatewayAdministrator => vec![
             May::DomainsRead,
             May::DomainsWrite,
@@ -234,7 +239,14 @@ mod tests {
 
     #[test]
     fn r4_built_in_roles_grant_what_the_specification_lists() {
-        for (role, count) in [("SuperAdministrator", 17), ("FullAdministrator", 15), ("BasicAdministrator", 5), ("GatewayAdministrator", 7), ("HelpDesk", 2), ("DiscoveryOfficer", 2)] {
+        for (role, count) in [
+            ("SuperAdministrator", 17),
+            ("FullAdministrator", 15),
+            ("BasicAdministrator", 5),
+            ("GatewayAdministrator", 7),
+            ("HelpDesk", 2),
+            ("DiscoveryOfficer", 2),
+        ] {
             let spec: api::AdminRoleSpec = serde_json::from_value(serde_json::json!({"builtIn": role})).unwrap();
             let Ok(Declared::Role(declared)) = spec.admit() else { panic!("{role}") };
             assert_eq!(declared.permissions.len(), count, "{role}");
@@ -243,7 +255,9 @@ mod tests {
 
     #[test]
     fn d1_a_public_suffix_is_not_allowed() {
-        for (domain, reason) in [("co.uk", Reason::DomainNotAllowed), ("localdomain", Reason::DomainNotAllowed), ("acme.example.", Reason::DomainInvalid)] {
+        for (domain, reason) in
+            [("co.uk", Reason::DomainNotAllowed), ("localdomain", Reason::DomainNotAllowed), ("acme.example.", Reason::DomainInvalid)]
+        {
             let spec = api::InternalDomainSpec { domain: domain.to_owned(), ..Default::default() };
             assert_eq!(spec.admit().unwrap_err().reason, reason, "{domain}");
         }

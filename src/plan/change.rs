@@ -6,9 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::desired::Action;
-use super::observed::{
-    AddressRow, DelegationRow, DomainRow, LinkRow, Observed, RoleRow, Wait, WaitAction,
-};
+use super::observed::{AddressRow, DelegationRow, DomainRow, LinkRow, Observed, RoleRow, Wait, WaitAction};
 use super::settings::Settings;
 use super::subject::Subject;
 use super::working::{Cause, NewPassword, Working};
@@ -169,23 +167,9 @@ impl Difference {
         self.changes.push((phase, change));
     }
 
-    fn tell<T: serde::Serialize>(
-        &mut self,
-        w: &Working<'_>,
-        subject: Subject,
-        before: Option<&T>,
-        after: Option<&T>,
-    ) {
-        let cause = w.causes.get(&subject).cloned().unwrap_or(Cause {
-            actor: "mailroster".to_owned(),
-            reason: "Converged",
-        });
-        self.audit.push(Audit {
-            cause,
-            subject,
-            before: json(before),
-            after: json(after),
-        });
+    fn tell<T: serde::Serialize>(&mut self, w: &Working<'_>, subject: Subject, before: Option<&T>, after: Option<&T>) {
+        let cause = w.causes.get(&subject).cloned().unwrap_or(Cause { actor: "mailroster".to_owned(), reason: "Converged" });
+        self.audit.push(Audit { cause, subject, before: json(before), after: json(after) });
     }
 }
 
@@ -194,21 +178,12 @@ pub(super) fn difference(w: &Working<'_>) -> (Vec<Change>, Vec<Audit>) {
     let mut d = Difference::default();
     let (before, after) = (w.before, &w.next);
     compare(&before.settings, &after.settings, |namespace, old, new| {
-        d.tell(
-            w,
-            Subject::Settings(namespace.clone()),
-            old.map(|_| "settings").as_ref(),
-            new.map(|_| "settings").as_ref(),
-        );
+        d.tell(w, Subject::Settings(namespace.clone()), old.map(|_| "settings").as_ref(), new.map(|_| "settings").as_ref());
         let namespace = namespace.clone();
         d.add(
             0,
             match new {
-                Some(settings) => Change::PutSettings {
-                    namespace,
-                    owner: "default".to_owned(),
-                    settings: settings.clone(),
-                },
+                Some(settings) => Change::PutSettings { namespace, owner: "default".to_owned(), settings: settings.clone() },
                 None => Change::DeleteSettings { namespace },
             },
         );
@@ -217,137 +192,55 @@ pub(super) fn difference(w: &Working<'_>) -> (Vec<Change>, Vec<Audit>) {
     compare(&before.members, &after.members, |address, old, new| {
         d.tell(w, Subject::Member(address.clone()), old, new);
         if old.is_some() {
-            d.add(
-                3,
-                Change::DeleteMember {
-                    address: address.clone(),
-                },
-            );
+            d.add(3, Change::DeleteMember { address: address.clone() });
         }
         if let Some((namespace, role)) = new {
-            d.add(
-                6,
-                Change::PutMember {
-                    address: address.clone(),
-                    namespace: namespace.clone(),
-                    role: role.clone(),
-                },
-            );
+            d.add(6, Change::PutMember { address: address.clone(), namespace: namespace.clone(), role: role.clone() });
         }
     });
-    compare(
-        before.delegations.iter(),
-        after.delegations.iter(),
-        |(reader, mailbox), old, new| {
-            d.tell(w, Subject::Pair(reader.clone(), mailbox.clone()), old, new);
-            let (reader, mailbox) = (reader.clone(), mailbox.clone());
-            match new {
-                Some(row) => d.add(
-                    6,
-                    Change::PutDelegation {
-                        reader,
-                        mailbox,
-                        row: row.clone(),
-                    },
-                ),
-                None => d.add(3, Change::DeleteDelegation { reader, mailbox }),
-            }
-        },
-    );
-    compare(
-        before.links.iter(),
-        after.links.iter(),
-        |alias, old, new| {
-            d.tell(w, Subject::Link(alias.clone()), old, new);
-            // A link that turns to another primary goes first: its old primary may become an alias in this very plan.
-            if old.is_some() && new.map(|n| &n.primary) != old.map(|o| &o.primary) {
-                d.add(
-                    3,
-                    Change::DeleteLink {
-                        alias: alias.clone(),
-                    },
-                );
-            }
-            if let Some(row) = new {
-                d.add(
-                    6,
-                    Change::PutLink {
-                        alias: alias.clone(),
-                        row: row.clone(),
-                    },
-                );
-            }
-        },
-    );
+    compare(before.delegations.iter(), after.delegations.iter(), |(reader, mailbox), old, new| {
+        d.tell(w, Subject::Pair(reader.clone(), mailbox.clone()), old, new);
+        let (reader, mailbox) = (reader.clone(), mailbox.clone());
+        match new {
+            Some(row) => d.add(6, Change::PutDelegation { reader, mailbox, row: row.clone() }),
+            None => d.add(3, Change::DeleteDelegation { reader, mailbox }),
+        }
+    });
+    compare(before.links.iter(), after.links.iter(), |alias, old, new| {
+        d.tell(w, Subject::Link(alias.clone()), old, new);
+        // A link that turns to another primary goes first: its old primary may become an alias in this very plan.
+        if old.is_some() && new.map(|n| &n.primary) != old.map(|o| &o.primary) {
+            d.add(3, Change::DeleteLink { alias: alias.clone() });
+        }
+        if let Some(row) = new {
+            d.add(6, Change::PutLink { alias: alias.clone(), row: row.clone() });
+        }
+    });
     compare(&before.addresses, &after.addresses, |address, old, new| {
         d.tell(w, Subject::Address(address.clone()), old, new);
         match new {
-            Some(row) => d.add(
-                4,
-                Change::PutAddress {
-                    address: address.clone(),
-                    row: row.clone(),
-                },
-            ),
-            None => d.add(
-                9,
-                Change::DeleteAddress {
-                    address: address.clone(),
-                    purge: w.purged.get(address) == Some(&true),
-                },
-            ),
+            Some(row) => d.add(4, Change::PutAddress { address: address.clone(), row: row.clone() }),
+            None => d.add(9, Change::DeleteAddress { address: address.clone(), purge: w.purged.get(address) == Some(&true) }),
         }
     });
-    compare(
-        &before.roles,
-        &after.roles,
-        |(namespace, name), old, new| {
-            d.tell(w, Subject::Role(namespace.clone(), name.clone()), old, new);
-            let (namespace, name) = (namespace.clone(), name.clone());
-            match new {
-                Some(row) => d.add(
-                    5,
-                    Change::PutRole {
-                        namespace,
-                        name,
-                        row: row.clone(),
-                    },
-                ),
-                None => d.add(8, Change::DeleteRole { namespace, name }),
-            }
-        },
-    );
+    compare(&before.roles, &after.roles, |(namespace, name), old, new| {
+        d.tell(w, Subject::Role(namespace.clone(), name.clone()), old, new);
+        let (namespace, name) = (namespace.clone(), name.clone());
+        match new {
+            Some(row) => d.add(5, Change::PutRole { namespace, name, row: row.clone() }),
+            None => d.add(8, Change::DeleteRole { namespace, name }),
+        }
+    });
     for (address, password) in &w.passwords {
-        let told = password
-            .phc
-            .as_ref()
-            .map(|_| "password set")
-            .or(Some("fingerprint renewed"));
+        let told = password.phc.as_ref().map(|_| "password set").or(Some("fingerprint renewed"));
         let cause = w.causes.get(&Subject::Address(address.clone())).cloned();
-        let cause = cause.unwrap_or(Cause {
-            actor: "mailroster".to_owned(),
-            reason: "PasswordSet",
-        });
-        d.audit.push(Audit {
-            cause,
-            subject: Subject::Address(address.clone()),
-            before: None,
-            after: json(told.as_ref()),
-        });
-        d.add(
-            7,
-            Change::PutCredential {
-                address: address.clone(),
-                password: password.clone(),
-            },
-        );
+        let cause = cause.unwrap_or(Cause { actor: "mailroster".to_owned(), reason: "PasswordSet" });
+        d.audit.push(Audit { cause, subject: Subject::Address(address.clone()), before: None, after: json(told.as_ref()) });
+        d.add(7, Change::PutCredential { address: address.clone(), password: password.clone() });
     }
     bookkeeping(w, &mut d);
     d.changes.sort_by_key(|(phase, _)| *phase);
-    (
-        d.changes.into_iter().map(|(_, change)| change).collect(),
-        d.audit,
-    )
+    (d.changes.into_iter().map(|(_, change)| change).collect(), d.audit)
 }
 
 fn domains(w: &Working<'_>, d: &mut Difference) {
@@ -356,105 +249,39 @@ fn domains(w: &Working<'_>, d: &mut Difference) {
         match new {
             Some(row) => {
                 if let Some(old) = old.filter(|old| old.namespace != row.namespace) {
-                    d.add(
-                        1,
-                        Change::TransferDomain {
-                            domain: domain.clone(),
-                            from: old.namespace.clone(),
-                            to: row.namespace.clone(),
-                        },
-                    );
+                    d.add(1, Change::TransferDomain { domain: domain.clone(), from: old.namespace.clone(), to: row.namespace.clone() });
                 }
-                d.add(
-                    2,
-                    Change::PutDomain {
-                        domain: domain.clone(),
-                        row: row.clone(),
-                    },
-                );
+                d.add(2, Change::PutDomain { domain: domain.clone(), row: row.clone() });
             }
-            None => d.add(
-                10,
-                Change::DeleteDomain {
-                    domain: domain.clone(),
-                },
-            ),
+            None => d.add(10, Change::DeleteDomain { domain: domain.clone() }),
         }
     });
-    for domain in w
-        .before
-        .transfers
-        .keys()
-        .filter(|domain| !w.next.transfers.contains_key(domain))
-    {
-        d.add(
-            7,
-            Change::ConsumeTransfer {
-                domain: domain.clone(),
-            },
-        );
+    for domain in w.before.transfers.keys().filter(|domain| !w.next.transfers.contains_key(domain)) {
+        d.add(7, Change::ConsumeTransfer { domain: domain.clone() });
     }
 }
 
 fn bookkeeping(w: &Working<'_>, d: &mut Difference) {
-    compare(
-        &w.before.waiting,
-        &w.next.waiting,
-        |(address, action), _, new| {
-            let (address, action) = (address.clone(), *action);
-            match new {
-                Some(wait) => d.add(
-                    7,
-                    Change::PutWait {
-                        address,
-                        action,
-                        wait: *wait,
-                    },
-                ),
-                None if w.next.addresses.contains_key(&address) => {
-                    d.add(7, Change::DeleteWait { address, action })
-                }
-                None => {} // went with the address
-            }
-        },
-    );
+    compare(&w.before.waiting, &w.next.waiting, |(address, action), _, new| {
+        let (address, action) = (address.clone(), *action);
+        match new {
+            Some(wait) => d.add(7, Change::PutWait { address, action, wait: *wait }),
+            None if w.next.addresses.contains_key(&address) => d.add(7, Change::DeleteWait { address, action }),
+            None => {} // went with the address
+        }
+    });
     for (address, action) in &w.done {
-        d.add(
-            7,
-            Change::PutDone {
-                address: address.clone(),
-                action: *action,
-            },
-        );
+        d.add(7, Change::PutDone { address: address.clone(), action: *action });
     }
-    compare(
-        &w.before.handled,
-        &w.next.handled,
-        |(key, action), _, new| {
-            if let Some(token) = new {
-                d.add(
-                    7,
-                    Change::PutHandled {
-                        key: key.clone(),
-                        action: *action,
-                        token: token.clone(),
-                    },
-                );
-            }
-        },
-    );
+    compare(&w.before.handled, &w.next.handled, |(key, action), _, new| {
+        if let Some(token) = new {
+            d.add(7, Change::PutHandled { key: key.clone(), action: *action, token: token.clone() });
+        }
+    });
     for (domain, queued) in &w.before.learned {
         let left = w.next.learned.get(domain);
-        for address in queued
-            .iter()
-            .filter(|address| !left.is_some_and(|left| left.contains(*address)))
-        {
-            d.add(
-                7,
-                Change::ConsumeLearned {
-                    address: address.clone(),
-                },
-            );
+        for address in queued.iter().filter(|address| !left.is_some_and(|left| left.contains(*address))) {
+            d.add(7, Change::ConsumeLearned { address: address.clone() });
         }
     }
 }
@@ -476,26 +303,15 @@ impl Change {
             Self::DeleteMember { address } | Self::PutMember { address, .. } => {
                 vec![Subject::Member(address.clone())]
             }
-            Self::DeleteDelegation { reader, mailbox }
-            | Self::PutDelegation {
-                reader, mailbox, ..
-            } => {
+            Self::DeleteDelegation { reader, mailbox } | Self::PutDelegation { reader, mailbox, .. } => {
                 vec![Subject::Pair(reader.clone(), mailbox.clone())]
             }
             Self::DeleteLink { alias } => vec![Subject::Link(alias.clone())],
-            Self::PutLink { alias, row } => vec![
-                Subject::Link(alias.clone()),
-                Subject::Address(row.primary.clone()),
-            ],
-            Self::PutAddress { address, .. }
-            | Self::DeleteAddress { address, .. }
-            | Self::ConsumeLearned { address } => {
+            Self::PutLink { alias, row } => vec![Subject::Link(alias.clone()), Subject::Address(row.primary.clone())],
+            Self::PutAddress { address, .. } | Self::DeleteAddress { address, .. } | Self::ConsumeLearned { address } => {
                 vec![Subject::Address(address.clone())]
             }
-            Self::PutRole {
-                namespace, name, ..
-            }
-            | Self::DeleteRole { namespace, name } => {
+            Self::PutRole { namespace, name, .. } | Self::DeleteRole { namespace, name } => {
                 vec![Subject::Role(namespace.clone(), name.clone())]
             }
             // Who waits is in the slice of its domain already.
@@ -510,10 +326,7 @@ impl Change {
     /// Whether it takes something away, or lets somebody in again: such work goes before other work.
     #[must_use]
     pub fn is_urgent(&self) -> bool {
-        matches!(
-            self,
-            Self::DeleteMember { .. } | Self::DeleteDelegation { .. } | Self::DeleteLink { .. }
-        )
+        matches!(self, Self::DeleteMember { .. } | Self::DeleteDelegation { .. } | Self::DeleteLink { .. })
     }
 }
 
@@ -524,11 +337,7 @@ impl Observed {
     /// The constraint that the change would break.
     pub fn apply(&mut self, change: &Change) -> Result<(), String> {
         match change {
-            Change::PutSettings {
-                namespace,
-                settings,
-                ..
-            } => {
+            Change::PutSettings { namespace, settings, .. } => {
                 self.settings.insert(namespace.clone(), settings.clone());
             }
             Change::DeleteSettings { namespace } => {
@@ -548,10 +357,7 @@ impl Observed {
                 self.links.remove(alias);
             }
             Change::PutAddress { address, row } => {
-                let domain = self
-                    .domains
-                    .get(&address.domain())
-                    .ok_or_else(|| format!("{address}: no domain"))?;
+                let domain = self.domains.get(&address.domain()).ok_or_else(|| format!("{address}: no domain"))?;
                 if domain.namespace != row.namespace {
                     return Err(format!("{address}: the domain is another namespace's"));
                 }
@@ -559,42 +365,25 @@ impl Observed {
                 if was_alias && !row.is_alias && self.links.get(address).is_some() {
                     return Err(format!("{address}: still the alias of a link"));
                 }
-                if row.is_alias
-                    && !was_alias
-                    && (self.links.aliases_of(address).next().is_some() || self.has_rights(address))
-                {
+                if row.is_alias && !was_alias && (self.links.aliases_of(address).next().is_some() || self.has_rights(address)) {
                     return Err(format!("{address}: named as a primary"));
                 }
                 self.addresses.insert(address.clone(), row.clone());
             }
-            Change::PutRole {
-                namespace,
-                name,
-                row,
-            } => {
-                self.roles
-                    .insert((namespace.clone(), name.clone()), row.clone());
+            Change::PutRole { namespace, name, row } => {
+                self.roles.insert((namespace.clone(), name.clone()), row.clone());
             }
             Change::PutLink { alias, row } => {
                 self.named(alias, true, &row.namespace)?;
                 self.named(&row.primary, false, &row.namespace)?;
                 self.links.insert(alias.clone(), row.clone());
             }
-            Change::PutDelegation {
-                reader,
-                mailbox,
-                row,
-            } => {
+            Change::PutDelegation { reader, mailbox, row } => {
                 self.named(reader, false, &row.namespace)?;
                 self.named(mailbox, false, &row.namespace)?;
-                self.delegations
-                    .insert((reader.clone(), mailbox.clone()), row.clone());
+                self.delegations.insert((reader.clone(), mailbox.clone()), row.clone());
             }
-            Change::PutMember {
-                address,
-                namespace,
-                role,
-            } => {
+            Change::PutMember { address, namespace, role } => {
                 self.named(address, false, namespace)?;
                 let role = (namespace.clone(), role.clone());
                 if !self.roles.contains_key(&role) {
@@ -604,14 +393,8 @@ impl Observed {
                     return Err(format!("{address}: already a member"));
                 }
             }
-            Change::PutCredential { address, password } => {
-                self.put_credential(address, password)?
-            }
-            Change::PutWait {
-                address,
-                action,
-                wait,
-            } => {
+            Change::PutCredential { address, password } => self.put_credential(address, password)?,
+            Change::PutWait { address, action, wait } => {
                 self.waiting.insert((address.clone(), *action), *wait);
             }
             Change::DeleteWait { address, action } => {
@@ -621,10 +404,7 @@ impl Observed {
                 self.handled.insert((key.clone(), *action), token.clone());
             }
             Change::ConsumeLearned { address } => {
-                self.learned
-                    .entry(address.domain())
-                    .or_default()
-                    .remove(address);
+                self.learned.entry(address.domain()).or_default().remove(address);
             }
             Change::ConsumeTransfer { domain } => {
                 self.transfers.remove(domain);
@@ -640,10 +420,7 @@ impl Observed {
                 self.roles.remove(&role);
             }
             Change::DeleteAddress { address, .. } => {
-                if self.links.get(address).is_some()
-                    || self.links.aliases_of(address).next().is_some()
-                    || self.has_rights(address)
-                {
+                if self.links.get(address).is_some() || self.links.aliases_of(address).next().is_some() || self.has_rights(address) {
                     return Err(format!("{address}: still named"));
                 }
                 self.addresses.remove(address);
@@ -651,11 +428,7 @@ impl Observed {
                 self.waiting.retain(|(waiting, _), _| waiting != address);
             }
             Change::DeleteDomain { domain } => {
-                if self
-                    .addresses
-                    .keys()
-                    .any(|address| address.domain() == *domain)
-                {
+                if self.addresses.keys().any(|address| address.domain() == *domain) {
                     return Err(format!("{domain}: addresses remain"));
                 }
                 self.domains.remove(domain);
@@ -665,20 +438,11 @@ impl Observed {
     }
 
     fn transfer(&mut self, domain: &DomainName, from: &str, to: &str) {
-        if let Some(row) = self
-            .domains
-            .get_mut(domain)
-            .filter(|row| row.namespace == from)
-        {
+        if let Some(row) = self.domains.get_mut(domain).filter(|row| row.namespace == from) {
             to.clone_into(&mut row.namespace);
             row.owner = None;
         }
-        let moved: BTreeSet<_> = self
-            .addresses
-            .keys()
-            .filter(|address| address.domain() == *domain)
-            .cloned()
-            .collect();
+        let moved: BTreeSet<_> = self.addresses.keys().filter(|address| address.domain() == *domain).cloned().collect();
         for address in &moved {
             if let Some(row) = self.addresses.get_mut(address) {
                 to.clone_into(&mut row.namespace);
@@ -702,29 +466,16 @@ impl Observed {
     }
 
     /// A reference to an address: there, in the namespace, and alias or not as the reference wants it.
-    fn named(
-        &self,
-        address: &CanonicalAddress,
-        alias: bool,
-        namespace: &str,
-    ) -> Result<(), String> {
+    fn named(&self, address: &CanonicalAddress, alias: bool, namespace: &str) -> Result<(), String> {
         match self.addresses.get(address) {
             None => Err(format!("{address}: no row")),
-            Some(row) if row.namespace != namespace => {
-                Err(format!("{address}: another namespace's"))
-            }
-            Some(row) if row.is_alias != alias => {
-                Err(format!("{address}: alias is {}", row.is_alias))
-            }
+            Some(row) if row.namespace != namespace => Err(format!("{address}: another namespace's")),
+            Some(row) if row.is_alias != alias => Err(format!("{address}: alias is {}", row.is_alias)),
             Some(_) => Ok(()),
         }
     }
 
-    fn put_credential(
-        &mut self,
-        address: &CanonicalAddress,
-        password: &NewPassword,
-    ) -> Result<(), String> {
+    fn put_credential(&mut self, address: &CanonicalAddress, password: &NewPassword) -> Result<(), String> {
         if !self.addresses.contains_key(address) {
             return Err(format!("{address}: no row"));
         }
@@ -732,22 +483,14 @@ impl Observed {
         if password.phc.is_none() && old.is_none() {
             return Err(format!("{address}: no credential to keep"));
         }
-        let set_at = if password.phc.is_some() {
-            None
-        } else {
-            old.as_ref().map(|old| old.set_at)
-        };
+        let set_at = if password.phc.is_some() { None } else { old.as_ref().map(|old| old.set_at) };
         self.credentials.insert(
             address.clone(),
             super::observed::CredentialRow {
                 fingerprint: password.fingerprint.clone(),
                 key_id: password.key_id.clone(),
                 never_expires: password.never_expires,
-                force_change: if password.phc.is_some() {
-                    password.force_change
-                } else {
-                    old.is_some_and(|old| old.force_change)
-                },
+                force_change: if password.phc.is_some() { password.force_change } else { old.is_some_and(|old| old.force_change) },
                 set_at: set_at.unwrap_or(jiff::Timestamp::UNIX_EPOCH),
             },
         );

@@ -67,10 +67,7 @@ pub struct Violation {
 
 impl Violation {
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-        }
+        Self { reason, message: message.into() }
     }
 }
 
@@ -126,11 +123,7 @@ pub enum Offer {
     /// SecretNotReadable: what to set.
     NotReadable(String),
     /// A value under this fingerprint (`key_id` names the key that made it).
-    Value {
-        fingerprint: Vec<u8>,
-        key_id: String,
-        work: Work,
-    },
+    Value { fingerprint: Vec<u8>, key_id: String, work: Work },
 }
 
 /// How far the work on a value has come; hashing happens outside the plan.
@@ -185,15 +178,8 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Self; 7] = [
-        Self::RequestedAt,
-        Self::UnlockAt,
-        Self::ResetCodesAt,
-        Self::Approve,
-        Self::TransferTo,
-        Self::Unlock,
-        Self::ResetCodes,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::RequestedAt, Self::UnlockAt, Self::ResetCodesAt, Self::Approve, Self::TransferTo, Self::Unlock, Self::ResetCodes];
 
     /// The annotation's name after `mailroster.dev/`, and the field of `status.lastHandled`.
     #[must_use]
@@ -215,9 +201,7 @@ impl Action {
         match self {
             Self::RequestedAt => true,
             Self::UnlockAt | Self::ResetCodesAt => kind == Kind::EmailAddress,
-            Self::Approve | Self::TransferTo | Self::Unlock | Self::ResetCodes => {
-                kind == Kind::InternalDomain
-            }
+            Self::Approve | Self::TransferTo | Self::Unlock | Self::ResetCodes => kind == Kind::InternalDomain,
         }
     }
 }
@@ -232,11 +216,7 @@ impl Resource {
     /// Living, decoded and free to act: the only kind of resource that claims something.
     #[must_use]
     pub fn active(&self) -> Option<&Declared> {
-        if self.deleting || self.frozen() {
-            None
-        } else {
-            self.declared.as_ref().ok()
-        }
+        if self.deleting || self.frozen() { None } else { self.declared.as_ref().ok() }
     }
 
     /// Whether the status already told that what the spec says now is in force: a difference found now is drift (C4).
@@ -260,12 +240,7 @@ impl Resource {
     /// Whether a right must wait until the finalizer is on, so that no right can outlive its resource (M2).
     #[must_use]
     pub fn lacks_finalizer(&self) -> bool {
-        !self.deleting
-            && !self.finalizer
-            && matches!(
-                self.declared,
-                Ok(Declared::Link(_) | Declared::Delegation(_) | Declared::Role(_))
-            )
+        !self.deleting && !self.finalizer && matches!(self.declared, Ok(Declared::Link(_) | Declared::Delegation(_) | Declared::Role(_)))
     }
 
     /// Age order among claimants of one subject (A6).
@@ -296,23 +271,14 @@ impl Declared {
         let mut found = match self {
             Self::Settings(_) => vec![],
             Self::Domain(d) => {
-                let at = |local: &str| {
-                    Subject::Address(CanonicalAddress::from_store(&format!(
-                        "{local}@{}",
-                        d.domain
-                    )))
-                };
+                let at = |local: &str| Subject::Address(CanonicalAddress::from_store(&format!("{local}@{}", d.domain)));
                 let mut found = vec![at("postmaster"), at("abuse")];
                 found.extend(d.postmaster.clone().map(Subject::Address));
                 found
             }
             Self::Address(a) => {
                 let address = a.address.canonical();
-                vec![
-                    domain_of(address),
-                    Subject::Link(address.clone()),
-                    Subject::Member(address.clone()),
-                ]
+                vec![domain_of(address), Subject::Link(address.clone()), Subject::Member(address.clone())]
             }
             Self::Link(l) => {
                 let alias = l.alias.canonical();
@@ -326,19 +292,9 @@ impl Declared {
             }
             Self::Delegation(d) => [&d.reader, &d.mailbox]
                 .into_iter()
-                .flat_map(|a| {
-                    [
-                        Subject::Address(a.clone()),
-                        Subject::Link(a.clone()),
-                        domain_of(a),
-                    ]
-                })
+                .flat_map(|a| [Subject::Address(a.clone()), Subject::Link(a.clone()), domain_of(a)])
                 .collect(),
-            Self::Role(r) => r
-                .members
-                .iter()
-                .flat_map(|a| [Subject::Address(a.clone()), Subject::Link(a.clone())])
-                .collect(),
+            Self::Role(r) => r.members.iter().flat_map(|a| [Subject::Address(a.clone()), Subject::Link(a.clone())]).collect(),
         };
         found.push(Subject::Settings(namespace.to_owned()));
         found

@@ -13,22 +13,11 @@ use crate::model::{CanonicalAddress, DomainName, Kind};
 
 pub(super) fn settle(w: &mut Working<'_>) {
     transfer(w);
-    let claimed = w.claimed(|s| {
-        if let Subject::Domain(d) = s {
-            Some(d.clone())
-        } else {
-            None
-        }
-    });
+    let claimed = w.claimed(|s| if let Subject::Domain(d) = s { Some(d.clone()) } else { None });
     // A new domain can refuse a younger one above or below it, so all of them go by age.
     let mut claims: Vec<_> = claimed
         .into_iter()
-        .flat_map(|domain| {
-            w.claimants(&Subject::Domain(domain.clone()))
-                .iter()
-                .map(move |r| (*r, domain.clone()))
-                .collect::<Vec<_>>()
-        })
+        .flat_map(|domain| w.claimants(&Subject::Domain(domain.clone())).iter().map(move |r| (*r, domain.clone())).collect::<Vec<_>>())
         .collect();
     claims.sort_by(|(a, _), (b, _)| a.seniority().cmp(&b.seniority()));
     for (resource, domain) in &claims {
@@ -41,15 +30,8 @@ pub(super) fn settle(w: &mut Working<'_>) {
         let Some(row) = w.next.domains.get(&domain) else {
             continue;
         };
-        if let Owner::Ended {
-            resource,
-            sheltered,
-        } = w.owner(
-            Kind::InternalDomain,
-            &row.namespace,
-            row.owner.as_deref(),
-            &subject,
-        ) && (sheltered || !resource.is_some_and(deletes))
+        if let Owner::Ended { resource, sheltered } = w.owner(Kind::InternalDomain, &row.namespace, row.owner.as_deref(), &subject)
+            && (sheltered || !resource.is_some_and(deletes))
         {
             if let Some(row) = w.next.domains.get_mut(&domain) {
                 row.owner = None;
@@ -61,68 +43,31 @@ pub(super) fn settle(w: &mut Working<'_>) {
 
 /// Whether this resource, being deleted, takes its domain along (D2).
 fn deletes(resource: &Resource) -> bool {
-    resource.deleting
-        && resource.finalizer
-        && matches!(&resource.declared, Ok(Declared::Domain(d)) if d.delete)
+    resource.deleting && resource.finalizer && matches!(&resource.declared, Ok(Declared::Domain(d)) if d.delete)
 }
 
-fn settle_one(
-    w: &mut Working<'_>,
-    resource: &Resource,
-    domain: &DomainName,
-    declared: &DomainDeclared,
-) {
+fn settle_one(w: &mut Working<'_>, resource: &Resource, domain: &DomainName, declared: &DomainDeclared) {
     let subject = Subject::Domain(domain.clone());
     let namespace = &resource.key.namespace;
     match w.next.domains.get(domain) {
         Some(row) if row.namespace != *namespace => {
-            return w.refuse(
-                resource,
-                Reason::DomainClaimed,
-                format!("the domain {domain} belongs to another tenant"),
-            );
+            return w.refuse(resource, Reason::DomainClaimed, format!("the domain {domain} belongs to another tenant"));
         }
         Some(row) => {
-            if let Owner::Living(holder) = w.owner(
-                Kind::InternalDomain,
-                namespace,
-                row.owner.as_deref(),
-                &subject,
-            ) && holder.key != resource.key
+            if let Owner::Living(holder) = w.owner(Kind::InternalDomain, namespace, row.owner.as_deref(), &subject)
+                && holder.key != resource.key
             {
-                return w.refuse(
-                    resource,
-                    Reason::DomainClaimed,
-                    format!("{} holds the domain {domain}", holder.key),
-                );
+                return w.refuse(resource, Reason::DomainClaimed, format!("{} holds the domain {domain}", holder.key));
             }
         }
         None => {
-            let foreign = |other: &&DomainName| {
-                w.next
-                    .domains
-                    .get(other)
-                    .is_some_and(|row| row.namespace != *namespace)
-            };
+            let foreign = |other: &&DomainName| w.next.domains.get(other).is_some_and(|row| row.namespace != *namespace);
             let above = domain.ancestors().collect::<Vec<_>>();
             if above.iter().any(|other| foreign(&other)) {
-                return w.refuse(
-                    resource,
-                    Reason::ParentDomainClaimed,
-                    format!("a domain above {domain} belongs to another tenant"),
-                );
+                return w.refuse(resource, Reason::ParentDomainClaimed, format!("a domain above {domain} belongs to another tenant"));
             }
-            if w.next
-                .domains
-                .keys()
-                .filter(|other| other.is_below(domain))
-                .any(|other| foreign(&other))
-            {
-                return w.refuse(
-                    resource,
-                    Reason::ChildDomainClaimed,
-                    format!("a domain below {domain} belongs to another tenant"),
-                );
+            if w.next.domains.keys().filter(|other| other.is_below(domain)).any(|other| foreign(&other)) {
+                return w.refuse(resource, Reason::ChildDomainClaimed, format!("a domain below {domain} belongs to another tenant"));
             }
         }
     }
@@ -135,36 +80,15 @@ fn settle_one(
         next_hop: declared.next_hop.clone(),
         learn_senders: declared.learn_senders,
         sub_addressing: declared.sub_addressing.clone(),
-        postmaster: declared
-            .postmaster
-            .as_ref()
-            .map_or(String::new(), ToString::to_string),
-        created_at: w
-            .next
-            .domains
-            .get(domain)
-            .map_or(w.now, |row| row.created_at),
+        postmaster: declared.postmaster.as_ref().map_or(String::new(), ToString::to_string),
+        created_at: w.next.domains.get(domain).map_or(w.now, |row| row.created_at),
     };
     if w.next.domains.get(domain) != Some(&new) {
-        let drift = w
-            .before
-            .domains
-            .get(domain)
-            .is_some_and(|row| row.owner == new.owner)
-            && resource.was_in_force();
+        let drift = w.before.domains.get(domain).is_some_and(|row| row.owner == new.owner) && resource.was_in_force();
         if drift {
-            w.note(
-                &resource.key,
-                Reason::DriftCorrected,
-                true,
-                "the domain's row had been changed in the store; it was put right",
-            );
+            w.note(&resource.key, Reason::DriftCorrected, true, "the domain's row had been changed in the store; it was put right");
         }
-        w.by(
-            subject,
-            resource,
-            if drift { "DriftCorrected" } else { "Declared" },
-        );
+        w.by(subject, resource, if drift { "DriftCorrected" } else { "Declared" });
         w.next.domains.insert(domain.clone(), new);
     }
     act(w, resource, domain);
@@ -177,36 +101,17 @@ fn act(w: &mut Working<'_>, resource: &Resource, domain: &DomainName) {
             continue;
         };
         let now = w.now;
-        let address = token
-            .split_whitespace()
-            .next()
-            .and_then(|text| crate::model::Address::parse(text).ok());
-        let Some(address) = address
-            .map(|a| a.canonical().clone())
-            .filter(|a| a.domain() == *domain)
-        else {
+        let address = token.split_whitespace().next().and_then(|text| crate::model::Address::parse(text).ok());
+        let Some(address) = address.map(|a| a.canonical().clone()).filter(|a| a.domain() == *domain) else {
             continue;
         };
-        if let Some(row) = w
-            .next
-            .addresses
-            .get_mut(&address)
-            .filter(|row| row.owner.is_none())
-        {
+        if let Some(row) = w.next.addresses.get_mut(&address).filter(|row| row.owner.is_none()) {
             if action == Action::Unlock {
                 row.unlocked_at = Some(now)
             } else {
                 row.codes_reset_at = Some(now)
             }
-            w.by(
-                Subject::Address(address),
-                resource,
-                if action == Action::Unlock {
-                    "Unlocked"
-                } else {
-                    "CodesReset"
-                },
-            );
+            w.by(Subject::Address(address), resource, if action == Action::Unlock { "Unlocked" } else { "CodesReset" });
         }
     }
 }
@@ -217,36 +122,21 @@ fn transfer(w: &mut Working<'_>) {
     for resource in w.desired.resources.values() {
         if let Some(Declared::Domain(declared)) = resource.active()
             && let Some(token) = resource.actions.0.get(&Action::TransferTo)
-            && w.next
-                .handled
-                .get(&(resource.key.clone(), Action::TransferTo))
-                != Some(token)
+            && w.next.handled.get(&(resource.key.clone(), Action::TransferTo)) != Some(token)
             && let Some(to) = token.split_whitespace().next()
-            && w.next.domains.get(&declared.domain).is_some_and(|row| {
-                row.namespace == resource.key.namespace
-                    && row.owner.as_deref() == Some(resource.key.name.as_str())
-            })
+            && w.next
+                .domains
+                .get(&declared.domain)
+                .is_some_and(|row| row.namespace == resource.key.namespace && row.owner.as_deref() == Some(resource.key.name.as_str()))
         {
             wanted.push((declared.domain.clone(), to.to_owned(), Some(resource)));
         }
     }
-    wanted.extend(
-        w.next
-            .transfers
-            .iter()
-            .map(|(domain, to)| (domain.clone(), to.clone(), None)),
-    );
+    wanted.extend(w.next.transfers.iter().map(|(domain, to)| (domain.clone(), to.clone(), None)));
     for (domain, to, resource) in wanted {
         let subject = Subject::Domain(domain.clone());
-        let waits = w
-            .claimants(&subject)
-            .iter()
-            .any(|taker| taker.key.namespace == to);
-        let blocked = w
-            .next
-            .transfer_blockers
-            .get(&domain)
-            .is_some_and(|b| !b.is_empty());
+        let waits = w.claimants(&subject).iter().any(|taker| taker.key.namespace == to);
+        let blocked = w.next.transfer_blockers.get(&domain).is_some_and(|b| !b.is_empty());
         let Some(row) = w.next.domains.get(&domain) else {
             continue;
         };
@@ -261,20 +151,9 @@ fn transfer(w: &mut Working<'_>) {
             w.take_token(resource, Action::TransferTo);
         }
         w.next.transfers.remove(&domain);
-        let change = super::Change::TransferDomain {
-            domain: domain.clone(),
-            from,
-            to,
-        };
+        let change = super::Change::TransferDomain { domain: domain.clone(), from, to };
         let _ = w.next.apply(&change);
-        for (address, action) in w
-            .next
-            .waiting
-            .keys()
-            .filter(|(a, _)| a.domain() == domain)
-            .cloned()
-            .collect::<Vec<_>>()
-        {
+        for (address, action) in w.next.waiting.keys().filter(|(a, _)| a.domain() == domain).cloned().collect::<Vec<_>>() {
             w.unwait(&address, action);
         }
         match resource {
@@ -295,28 +174,15 @@ pub(super) fn finish(w: &mut Working<'_>) {
             w.owner(Kind::InternalDomain, &row.namespace, row.owner.as_deref(), &subject),
             Owner::Ended { resource: Some(resource), sheltered: false } if deletes(resource)
         );
-        let undeclared: Vec<_> = of_domain(w, &domain)
-            .filter(|(_, row)| row.owner.is_none())
-            .map(|(a, _)| a.clone())
-            .collect();
+        let undeclared: Vec<_> = of_domain(w, &domain).filter(|(_, row)| row.owner.is_none()).map(|(a, _)| a.clone()).collect();
         if leaving {
             for address in undeclared {
                 w.wait(&address, WaitAction::Purge);
-                if let Some(wait) = w
-                    .next
-                    .waiting
-                    .get_mut(&(address, WaitAction::Purge))
-                    .filter(|wait| !wait.approved)
-                {
+                if let Some(wait) = w.next.waiting.get_mut(&(address, WaitAction::Purge)).filter(|wait| !wait.approved) {
                     wait.held = true;
                 }
             }
-            let remain = w
-                .next
-                .numbers
-                .get(&domain)
-                .map_or(0, |n| n.counts.total)
-                .saturating_sub(gone_in_plan(w, &domain));
+            let remain = w.next.numbers.get(&domain).map_or(0, |n| n.counts.total).saturating_sub(gone_in_plan(w, &domain));
             if remain == 0 && of_domain(w, &domain).next().is_none() {
                 w.next.domains.remove(&domain);
                 w.by_rule(subject, "Deleted");
@@ -333,94 +199,48 @@ pub(super) fn finish(w: &mut Working<'_>) {
     }
 }
 
-fn of_domain<'w>(
-    w: &'w Working<'_>,
-    domain: &'w DomainName,
-) -> impl Iterator<Item = (&'w CanonicalAddress, &'w AddressRow)> {
-    w.next
-        .addresses
-        .iter()
-        .filter(move |(address, _)| address.domain() == *domain)
+fn of_domain<'w>(w: &'w Working<'_>, domain: &'w DomainName) -> impl Iterator<Item = (&'w CanonicalAddress, &'w AddressRow)> {
+    w.next.addresses.iter().filter(move |(address, _)| address.domain() == *domain)
 }
 
 fn gone_in_plan(w: &Working<'_>, domain: &DomainName) -> u64 {
-    w.purged
-        .keys()
-        .filter(|address| address.domain() == *domain)
-        .count() as u64
+    w.purged.keys().filter(|address| address.domain() == *domain).count() as u64
 }
 
 pub(super) fn absent_conditions(ready: &Finding) -> Vec<Condition> {
-    [
-        "DeletionsHeld",
-        "DirectoryReady",
-        "PostmasterMissing",
-        "LearningHeld",
-    ]
-    .map(|kind| Condition::new(kind, false, ready.reason, ready.message.clone()))
-    .into()
+    ["DeletionsHeld", "DirectoryReady", "PostmasterMissing", "LearningHeld"]
+        .map(|kind| Condition::new(kind, false, ready.reason, ready.message.clone()))
+        .into()
 }
 
 pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &DomainDeclared) -> Verdict {
     let domain = &declared.domain;
-    let row = w.next.domains.get(domain).filter(|row| {
-        row.namespace == resource.key.namespace && row.owner.as_deref() == Some(&resource.key.name)
-    });
-    let held = row.and_then(|_| guard::held_plan(w, domain));
-    let addresses = w
-        .before
-        .numbers
+    let row = w
+        .next
+        .domains
         .get(domain)
-        .filter(|_| row.is_some())
-        .map(|n| n.counts);
-    let detail = Detail::Domain {
-        addresses,
-        held: held.clone(),
-    };
+        .filter(|row| row.namespace == resource.key.namespace && row.owner.as_deref() == Some(&resource.key.name));
+    let held = row.and_then(|_| guard::held_plan(w, domain));
+    let addresses = w.before.numbers.get(domain).filter(|_| row.is_some()).map(|n| n.counts);
+    let detail = Detail::Domain { addresses, held: held.clone() };
     let release = resource.deleting
-        && (row.is_none()
-            || !deletes(resource)
-            || w.desired
-                .sheltered
-                .contains(&(Kind::InternalDomain, resource.key.namespace.clone())));
+        && (row.is_none() || !deletes(resource) || w.desired.sheltered.contains(&(Kind::InternalDomain, resource.key.namespace.clone())));
     let Some(row) = row else {
         let violation = w.refused.get(&resource.key).cloned();
         let ready = violation
-            .unwrap_or_else(|| {
-                Violation::new(
-                    Reason::DomainClaimed,
-                    format!("the domain {domain} is not held by this resource"),
-                )
-            })
+            .unwrap_or_else(|| Violation::new(Reason::DomainClaimed, format!("the domain {domain} is not held by this resource")))
             .into();
-        return Verdict {
-            conditions: absent_conditions(&ready),
-            release,
-            ..super::blank(resource, ready, detail)
-        };
+        return Verdict { conditions: absent_conditions(&ready), release, ..super::blank(resource, ready, detail) };
     };
     let mut ready = Finding::fine(format!("{domain} is in force"));
-    if let Some(blockers) = w
-        .next
-        .transfer_blockers
-        .get(domain)
-        .filter(|b| !b.is_empty())
+    if let Some(blockers) = w.next.transfer_blockers.get(domain).filter(|b| !b.is_empty())
         && resource
             .actions
             .0
             .get(&Action::TransferTo)
-            .is_some_and(|t| {
-                w.next
-                    .handled
-                    .get(&(resource.key.clone(), Action::TransferTo))
-                    != Some(t)
-            })
+            .is_some_and(|t| w.next.handled.get(&(resource.key.clone(), Action::TransferTo)) != Some(t))
     {
-        ready = Violation::new(
-            Reason::TransferBlocked,
-            format!("{domain} can't be handed over: {}", blockers.join("; ")),
-        )
-        .into();
+        ready = Violation::new(Reason::TransferBlocked, format!("{domain} can't be handed over: {}", blockers.join("; "))).into();
     }
     if resource.deleting && deletes(resource) {
         ready = Violation::new(Reason::DeletionBlocked, remaining(w, domain)).into();
@@ -449,40 +269,19 @@ pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &DomainDecla
             Condition::quiet("DirectoryReady", true, Reason::NotNeeded)
         },
         postmaster(w, domain, declared),
-        if w.next
-            .learned
-            .get(domain)
-            .is_some_and(|queue| !queue.is_empty())
-        {
-            Condition::new(
-                "LearningHeld",
-                true,
-                Reason::TooManyNewSenders,
-                "more than 100 new senders within an hour; the rest waits",
-            )
+        if w.next.learned.get(domain).is_some_and(|queue| !queue.is_empty()) {
+            Condition::new("LearningHeld", true, Reason::TooManyNewSenders, "more than 100 new senders within an hour; the rest waits")
         } else {
             Condition::quiet("LearningHeld", false, Reason::WithinLimit)
         },
     ];
-    Verdict {
-        conditions,
-        release,
-        ..super::blank(resource, ready, detail)
-    }
+    Verdict { conditions, release, ..super::blank(resource, ready, detail) }
 }
 
 /// AddressesRemain: how many, and the first five.
 fn remaining(w: &Working<'_>, domain: &DomainName) -> String {
-    let total = w
-        .next
-        .numbers
-        .get(domain)
-        .map_or(0, |n| n.counts.total)
-        .saturating_sub(gone_in_plan(w, domain));
-    let first: Vec<_> = of_domain(w, domain)
-        .take(5)
-        .map(|(address, _)| address.to_string())
-        .collect();
+    let total = w.next.numbers.get(domain).map_or(0, |n| n.counts.total).saturating_sub(gone_in_plan(w, domain));
+    let first: Vec<_> = of_domain(w, domain).take(5).map(|(address, _)| address.to_string()).collect();
     format!(
         "AddressesRemain: {total} in {domain}, among them {}; rows that no resource declares are in status.heldPlan, approving it purges them",
         first.join(", ")
@@ -495,25 +294,12 @@ fn postmaster(w: &Working<'_>, domain: &DomainName, declared: &DomainDeclared) -
     let routed = declared.postmaster.as_ref().is_some_and(there);
     let missing: BTreeSet<_> = ["abuse", "postmaster"]
         .into_iter()
-        .filter(|local| {
-            !routed && !there(&CanonicalAddress::from_store(&format!("{local}@{domain}")))
-        })
+        .filter(|local| !routed && !there(&CanonicalAddress::from_store(&format!("{local}@{domain}"))))
         .collect();
     if missing.is_empty() {
         return Condition::quiet("PostmasterMissing", false, Reason::PostmasterPresent);
     }
-    let names = missing
-        .into_iter()
-        .map(|local| format!("{local}@{domain}"))
-        .collect::<Vec<_>>()
-        .join(" and ");
-    let message = format!(
-        "{names} go nowhere; set spec.postmaster to an address of this namespace, or declare them (RFC 5321, RFC 2142)"
-    );
-    Condition::new(
-        "PostmasterMissing",
-        true,
-        Reason::PostmasterMissing,
-        message,
-    )
+    let names = missing.into_iter().map(|local| format!("{local}@{domain}")).collect::<Vec<_>>().join(" and ");
+    let message = format!("{names} go nowhere; set spec.postmaster to an address of this namespace, or declare them (RFC 5321, RFC 2142)");
+    Condition::new("PostmasterMissing", true, Reason::PostmasterMissing, message)
 }

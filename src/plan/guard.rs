@@ -43,87 +43,40 @@ pub(super) fn settle(w: &mut Working<'_>) {
 fn by_domain(w: &Working<'_>) -> BTreeMap<DomainName, Waits> {
     let mut found: BTreeMap<DomainName, Waits> = BTreeMap::new();
     for (key, wait) in &w.next.waiting {
-        found
-            .entry(key.0.domain())
-            .or_default()
-            .push((key.clone(), *wait));
+        found.entry(key.0.domain()).or_default().push((key.clone(), *wait));
     }
     found
 }
 
 /// When each wait may be carried out, as far as time goes.
-fn ripe_at(
-    w: &Working<'_>,
-    domain: &DomainName,
-    waits: &Waits,
-) -> BTreeMap<(CanonicalAddress, WaitAction), Timestamp> {
-    let namespace = w
-        .next
-        .domains
-        .get(domain)
-        .map_or("", |row| row.namespace.as_str());
+fn ripe_at(w: &Working<'_>, domain: &DomainName, waits: &Waits) -> BTreeMap<(CanonicalAddress, WaitAction), Timestamp> {
+    let namespace = w.next.domains.get(domain).map_or("", |row| row.namespace.as_str());
     let delay = w.next.settings(namespace).purge_delay;
     let later = |at: Timestamp, by: SignedDuration| at.saturating_add(by).unwrap_or(at);
     let quick = || {
-        waits
-            .iter()
-            .filter(|((_, action), wait)| {
-                *action != WaitAction::Purge && !wait.held && !wait.approved
-            })
-            .map(|(_, wait)| wait.since)
+        waits.iter().filter(|((_, action), wait)| *action != WaitAction::Purge && !wait.held && !wait.approved).map(|(_, wait)| wait.since)
     };
-    let quiet = quick()
-        .max()
-        .map(|latest| later(latest, QUIET))
-        .min(quick().min().map(|oldest| later(oldest, PATIENCE)));
+    let quiet = quick().max().map(|latest| later(latest, QUIET)).min(quick().min().map(|oldest| later(oldest, PATIENCE)));
     waits
         .iter()
         .map(|(key, wait)| {
-            let at = if key.1 == WaitAction::Purge {
-                later(wait.since, delay)
-            } else {
-                quiet.filter(|_| !wait.approved).unwrap_or(wait.since)
-            };
+            let at =
+                if key.1 == WaitAction::Purge { later(wait.since, delay) } else { quiet.filter(|_| !wait.approved).unwrap_or(wait.since) };
             (key.clone(), at)
         })
         .collect()
 }
 
 /// Marks what is beyond the limit as held (U4).
-fn judge(
-    w: &mut Working<'_>,
-    domain: &DomainName,
-    waits: &Waits,
-    ripe_at: &BTreeMap<(CanonicalAddress, WaitAction), Timestamp>,
-) {
-    let open: Vec<_> = waits
-        .iter()
-        .map(|(key, _)| key)
-        .filter(|key| w.next.waiting.get(*key).is_some_and(|wait| !wait.approved))
-        .cloned()
-        .collect();
-    let already = open
-        .iter()
-        .any(|key| w.next.waiting.get(key).is_some_and(|wait| wait.held));
-    let ripe = open
-        .iter()
-        .any(|key| ripe_at.get(key).is_some_and(|at| *at <= w.now));
+fn judge(w: &mut Working<'_>, domain: &DomainName, waits: &Waits, ripe_at: &BTreeMap<(CanonicalAddress, WaitAction), Timestamp>) {
+    let open: Vec<_> =
+        waits.iter().map(|(key, _)| key).filter(|key| w.next.waiting.get(*key).is_some_and(|wait| !wait.approved)).cloned().collect();
+    let already = open.iter().any(|key| w.next.waiting.get(key).is_some_and(|wait| wait.held));
+    let ripe = open.iter().any(|key| ripe_at.get(key).is_some_and(|at| *at <= w.now));
     let numbers = w.next.numbers.get(domain).copied().unwrap_or_default();
-    let namespace = w
-        .next
-        .domains
-        .get(domain)
-        .map_or("", |row| row.namespace.as_str());
-    let limit = w
-        .next
-        .settings(namespace)
-        .guard
-        .limit(numbers.counts.total + numbers.gone);
-    let done_here = w
-        .done
-        .iter()
-        .filter(|(address, _)| address.domain() == *domain)
-        .count() as u64;
+    let namespace = w.next.domains.get(domain).map_or("", |row| row.namespace.as_str());
+    let limit = w.next.settings(namespace).guard.limit(numbers.counts.total + numbers.gone);
+    let done_here = w.done.iter().filter(|(address, _)| address.domain() == *domain).count() as u64;
     if already || (ripe && open.len() as u64 + numbers.done + done_here > limit) {
         for key in open {
             if let Some(wait) = w.next.waiting.get_mut(&key) {
@@ -133,18 +86,8 @@ fn judge(
     }
 }
 
-fn carry_out(
-    w: &mut Working<'_>,
-    domain: &DomainName,
-    ripe_at: &BTreeMap<(CanonicalAddress, WaitAction), Timestamp>,
-) {
-    let keys: Vec<_> = w
-        .next
-        .waiting
-        .keys()
-        .filter(|(address, _)| address.domain() == *domain)
-        .cloned()
-        .collect();
+fn carry_out(w: &mut Working<'_>, domain: &DomainName, ripe_at: &BTreeMap<(CanonicalAddress, WaitAction), Timestamp>) {
+    let keys: Vec<_> = w.next.waiting.keys().filter(|(address, _)| address.domain() == *domain).cloned().collect();
     for (address, action) in keys {
         let key = (address.clone(), action);
         let Some(wait) = w.next.waiting.get(&key).copied() else {
@@ -154,9 +97,7 @@ fn carry_out(
         match action {
             WaitAction::Purge => {
                 let blockers = purge_blockers(w, &address);
-                let only_mail = blockers
-                    .iter()
-                    .all(|b| matches!(b.reason, Reason::HeldMail | Reason::HeldMailUnknown));
+                let only_mail = blockers.iter().all(|b| matches!(b.reason, Reason::HeldMail | Reason::HeldMailUnknown));
                 if let Some(row) = w.next.addresses.get_mut(&address) {
                     row.closing = only_mail;
                 }
@@ -186,83 +127,37 @@ pub(super) fn purge_blockers(w: &Working<'_>, address: &CanonicalAddress) -> Vec
     let Some(wait) = w.next.waiting.get(&(address.clone(), WaitAction::Purge)) else {
         return Vec::new();
     };
-    let namespace = w
-        .next
-        .addresses
-        .get(address)
-        .map_or("", |row| row.namespace.as_str());
+    let namespace = w.next.addresses.get(address).map_or("", |row| row.namespace.as_str());
     let settings = w.next.settings(namespace);
     let mut found = Vec::new();
     let mut add = |reason: Reason, message: String| found.push(Blocker { reason, message });
-    let due = wait
-        .since
-        .saturating_add(settings.purge_delay)
-        .unwrap_or(wait.since);
+    let due = wait.since.saturating_add(settings.purge_delay).unwrap_or(wait.since);
     if due > w.now {
         add(Reason::Delay, format!("the purge begins at {due}"));
     }
     if wait.held {
         add(
             Reason::MassDeletion,
-            format!(
-                "more ends in {} than its guard lets pass; see the InternalDomain's status.heldPlan",
-                address.domain()
-            ),
+            format!("more ends in {} than its guard lets pass; see the InternalDomain's status.heldPlan", address.domain()),
         );
     }
     if let Some((_, role)) = w.next.members.get(address) {
-        add(
-            Reason::AdminRole,
-            format!("{address} is a member of AdminRole {role}"),
-        );
+        add(Reason::AdminRole, format!("{address} is a member of AdminRole {role}"));
     }
-    let declared: Vec<_> = w
-        .next
-        .links
-        .aliases_of(address)
-        .filter(|alias| w.next.links.get(alias).is_some_and(|l| l.owner.is_some()))
-        .collect();
+    let declared: Vec<_> =
+        w.next.links.aliases_of(address).filter(|alias| w.next.links.get(alias).is_some_and(|l| l.owner.is_some())).collect();
     if let Some(first) = declared.first() {
-        let owner = w
-            .next
-            .links
-            .get(first)
-            .and_then(|l| l.owner.clone())
-            .unwrap_or_default();
-        add(
-            Reason::DeclaredAlias,
-            format!(
-                "{} declared aliases, the first {first} by AliasLink {owner}",
-                declared.len()
-            ),
-        );
+        let owner = w.next.links.get(first).and_then(|l| l.owner.clone()).unwrap_or_default();
+        add(Reason::DeclaredAlias, format!("{} declared aliases, the first {first} by AliasLink {owner}", declared.len()));
     }
-    let held: u32 = std::iter::once(address)
-        .chain(w.next.links.aliases_of(address))
-        .filter_map(|a| w.next.reports.get(a))
-        .map(|r| r.held)
-        .sum();
+    let held: u32 =
+        std::iter::once(address).chain(w.next.links.aliases_of(address)).filter_map(|a| w.next.reports.get(a)).map(|r| r.held).sum();
     if held > 0 {
-        add(
-            Reason::HeldMail,
-            format!("{held} messages to or from {address} are held, queued or in processing"),
-        );
+        add(Reason::HeldMail, format!("{held} messages to or from {address} are held, queued or in processing"));
     }
-    let silent: Vec<_> = w
-        .next
-        .held_sources
-        .iter()
-        .filter(|(_, at)| **at < wait.since)
-        .map(|(source, _)| source.as_str())
-        .collect();
+    let silent: Vec<_> = w.next.held_sources.iter().filter(|(_, at)| **at < wait.since).map(|(source, _)| source.as_str()).collect();
     if !silent.is_empty() {
-        add(
-            Reason::HeldMailUnknown,
-            format!(
-                "the mail queue {} has not reported since the purge was asked for",
-                silent.join(", ")
-            ),
-        );
+        add(Reason::HeldMailUnknown, format!("the mail queue {} has not reported since the purge was asked for", silent.join(", ")));
     } else if w.next.held_sources.is_empty() && settings.held_mail_reports {
         add(
             Reason::HeldMailUnknown,
@@ -274,13 +169,7 @@ pub(super) fn purge_blockers(w: &Working<'_>, address: &CanonicalAddress) -> Vec
 
 /// U2: the address, its aliases, credentials and delegations, in one transaction.
 fn purge(w: &mut Working<'_>, address: &CanonicalAddress) {
-    for alias in w
-        .next
-        .links
-        .aliases_of(address)
-        .cloned()
-        .collect::<Vec<_>>()
-    {
+    for alias in w.next.links.aliases_of(address).cloned().collect::<Vec<_>>() {
         w.next.links.remove(&alias);
         w.by_rule(Subject::Link(alias.clone()), "Purged");
         if let Some(row) = w.next.addresses.get_mut(&alias) {
@@ -301,51 +190,30 @@ fn approve(w: &mut Working<'_>, domain: &DomainName) {
     let Some(owner) = row.owner.clone() else {
         return;
     };
-    let Some(resource) = w.resource(crate::model::Kind::InternalDomain, &row.namespace, &owner)
-    else {
+    let Some(resource) = w.resource(crate::model::Kind::InternalDomain, &row.namespace, &owner) else {
         return;
     };
     let Some(held) = held_plan(w, domain) else {
         return;
     };
-    let named = resource
-        .actions
-        .0
-        .get(&Action::Approve)
-        .is_some_and(|hash| *hash == held.hash);
+    let named = resource.actions.0.get(&Action::Approve).is_some_and(|hash| *hash == held.hash);
     if !named || resource.suspended || !matches!(&resource.declared, Ok(Declared::Domain(_))) {
         return;
     }
-    w.next
-        .handled
-        .insert((resource.key.clone(), Action::Approve), held.hash);
+    w.next.handled.insert((resource.key.clone(), Action::Approve), held.hash);
     for ((address, _), wait) in &mut w.next.waiting {
         if address.domain() == *domain && wait.held {
-            *wait = Wait {
-                held: false,
-                approved: true,
-                ..*wait
-            };
+            *wait = Wait { held: false, approved: true, ..*wait };
         }
     }
 }
 
 /// What of a domain waits for a yes.
 pub(super) fn held_plan(w: &Working<'_>, domain: &DomainName) -> Option<HeldPlan> {
-    let held = w
-        .next
-        .waiting
-        .iter()
-        .filter(|((address, _), wait)| wait.held && address.domain() == *domain);
-    let mut lines: Vec<String> = held
-        .map(|((address, action), _)| format!("{} {address}", action.as_str()))
-        .collect();
+    let held = w.next.waiting.iter().filter(|((address, _), wait)| wait.held && address.domain() == *domain);
+    let mut lines: Vec<String> = held.map(|((address, action), _)| format!("{} {address}", action.as_str())).collect();
     lines.sort();
-    (!lines.is_empty()).then(|| HeldPlan {
-        hash: hash(&lines),
-        count: lines.len(),
-        sample: lines.iter().take(SAMPLE).cloned().collect(),
-    })
+    (!lines.is_empty()).then(|| HeldPlan { hash: hash(&lines), count: lines.len(), sample: lines.iter().take(SAMPLE).cloned().collect() })
 }
 
 /// The first 16 hex digits of SHA-256 over the sorted lines (C6).

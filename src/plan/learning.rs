@@ -21,16 +21,11 @@ pub(super) fn settle(w: &mut Working<'_>) {
             continue;
         };
         let namespace = row.namespace.clone();
-        let learns =
-            row.learn_senders && !matches!(row.recipient_validation.as_str(), "Directory" | "None");
+        let learns = row.learn_senders && !matches!(row.recipient_validation.as_str(), "Directory" | "None");
         let mut room = LIMIT.saturating_sub(w.next.numbers.get(&domain).map_or(0, |n| n.learned));
         let mut left = BTreeSet::new();
         for address in queue {
-            let buried = w
-                .next
-                .tombstones
-                .get(&address)
-                .is_some_and(|at| w.now.duration_since(*at) < TOMBSTONE);
+            let buried = w.next.tombstones.get(&address).is_some_and(|at| w.now.duration_since(*at) < TOMBSTONE);
             if !learns || buried || w.next.addresses.contains_key(&address) {
                 continue;
             }
@@ -47,19 +42,10 @@ pub(super) fn settle(w: &mut Working<'_>) {
             if let Some(numbers) = w.next.numbers.get_mut(&domain) {
                 numbers.learned += 1;
             }
-            w.because(
-                Subject::Address(address),
-                super::Cause {
-                    actor: "mail flow".to_owned(),
-                    reason: "SenderLearned",
-                },
-            );
+            w.because(Subject::Address(address), super::Cause { actor: "mail flow".to_owned(), reason: "SenderLearned" });
         }
         if !left.is_empty() {
-            let again = w
-                .now
-                .saturating_add(SignedDuration::from_mins(1))
-                .unwrap_or(w.now);
+            let again = w.now.saturating_add(SignedDuration::from_mins(1)).unwrap_or(w.now);
             w.moments.push((again, Subject::Domain(domain.clone())));
         }
         w.next.learned.insert(domain, left);

@@ -11,39 +11,16 @@ use super::working::{Owner, Working};
 use crate::model::{CanonicalAddress, Kind, ResourceKey};
 
 pub(super) fn settle(w: &mut Working<'_>) {
-    let rows: Vec<_> = w
-        .next
-        .links
-        .iter()
-        .map(|(alias, _)| alias.clone())
-        .collect();
+    let rows: Vec<_> = w.next.links.iter().map(|(alias, _)| alias.clone()).collect();
     for alias in rows {
         release_if_ended(w, &alias);
     }
-    let claimed = w.claimed(|s| {
-        if let Subject::Link(a) = s {
-            Some(a.clone())
-        } else {
-            None
-        }
-    });
+    let claimed = w.claimed(|s| if let Subject::Link(a) = s { Some(a.clone()) } else { None });
     // Of two links that shut each other out (a cycle, a chain) the one in force stays, else the older is heard first.
-    let mut claims: Vec<_> = claimed
-        .iter()
-        .filter_map(|alias| Some((candidate(w, alias)?, alias)))
-        .collect();
+    let mut claims: Vec<_> = claimed.iter().filter_map(|alias| Some((candidate(w, alias)?, alias))).collect();
     claims.sort_by_key(|(resource, alias)| {
-        let in_force = w
-            .next
-            .links
-            .get(alias)
-            .is_some_and(|row| row.owner.as_deref() == Some(resource.key.name.as_str()));
-        (
-            !in_force,
-            resource.created,
-            resource.key.namespace.clone(),
-            resource.key.name.clone(),
-        )
+        let in_force = w.next.links.get(alias).is_some_and(|row| row.owner.as_deref() == Some(resource.key.name.as_str()));
+        (!in_force, resource.created, resource.key.namespace.clone(), resource.key.name.clone())
     });
     for (resource, alias) in claims {
         if let Some(Declared::Link(declared)) = resource.active() {
@@ -58,16 +35,7 @@ fn release_if_ended(w: &mut Working<'_>, alias: &CanonicalAddress) {
         return;
     };
     let subject = Subject::Link(alias.clone());
-    let Owner::Ended {
-        resource,
-        sheltered,
-    } = w.owner(
-        Kind::AliasLink,
-        &row.namespace,
-        row.owner.as_deref(),
-        &subject,
-    )
-    else {
+    let Owner::Ended { resource, sheltered } = w.owner(Kind::AliasLink, &row.namespace, row.owner.as_deref(), &subject) else {
         return;
     };
     if sheltered {
@@ -91,27 +59,14 @@ fn candidate<'a>(w: &Working<'a>, alias: &CanonicalAddress) -> Option<&'a Resour
     let owner = w.next.links.get(alias).and_then(|row| row.owner.as_deref());
     match w.owner(Kind::AliasLink, namespace, owner, &subject) {
         Owner::Living(resource) => Some(resource),
-        _ => w
-            .claimants(&subject)
-            .iter()
-            .copied()
-            .find(|r| r.key.namespace == *namespace && !r.lacks_finalizer()),
+        _ => w.claimants(&subject).iter().copied().find(|r| r.key.namespace == *namespace && !r.lacks_finalizer()),
     }
 }
 
-fn settle_one(
-    w: &mut Working<'_>,
-    resource: &Resource,
-    alias: &CanonicalAddress,
-    declared: &LinkDeclared,
-) {
+fn settle_one(w: &mut Working<'_>, resource: &Resource, alias: &CanonicalAddress, declared: &LinkDeclared) {
     if let Err(violation) = admissible(w, resource, alias, declared) {
         // C10: what it declared before ends, even though what it declares now can't be done.
-        let mine = w
-            .next
-            .links
-            .get(alias)
-            .is_some_and(|row| row.owner.as_deref() == Some(&resource.key.name));
+        let mine = w.next.links.get(alias).is_some_and(|row| row.owner.as_deref() == Some(&resource.key.name));
         if mine {
             w.wait(alias, WaitAction::Unlink);
         }
@@ -149,58 +104,30 @@ fn settle_one(
     w.by(Subject::Address(alias.clone()), resource, "LinkDeclared");
 }
 
-fn admissible(
-    w: &Working<'_>,
-    resource: &Resource,
-    alias: &CanonicalAddress,
-    declared: &LinkDeclared,
-) -> Result<(), Violation> {
+fn admissible(w: &Working<'_>, resource: &Resource, alias: &CanonicalAddress, declared: &LinkDeclared) -> Result<(), Violation> {
     let refuse = |reason, message: String| Err(Violation::new(reason, message));
     let primary = &declared.primary;
     let namespace = &resource.key.namespace;
     if alias == primary {
-        return refuse(
-            Reason::SameAddress,
-            format!("alias and primary are both {alias}"),
-        );
+        return refuse(Reason::SameAddress, format!("alias and primary are both {alias}"));
     }
     domain_is_ours(w, namespace, alias)?;
     domain_is_ours(w, namespace, primary)?;
     if alias.domain() != primary.domain() && !declared.cross_domain {
         return refuse(
             Reason::CrossDomain,
-            format!(
-                "{alias} and {primary} are in different domains; set crossDomain: true if that is meant"
-            ),
+            format!("{alias} and {primary} are in different domains; set crossDomain: true if that is meant"),
         );
     }
-    let Some(row) = w
-        .next
-        .addresses
-        .get(primary)
-        .filter(|row| row.namespace == *namespace)
-    else {
-        return refuse(
-            Reason::PrimaryNotFound,
-            format!("{primary} is not an address of this namespace yet"),
-        );
+    let Some(row) = w.next.addresses.get(primary).filter(|row| row.namespace == *namespace) else {
+        return refuse(Reason::PrimaryNotFound, format!("{primary} is not an address of this namespace yet"));
     };
     if row.is_alias {
-        let of = w
-            .next
-            .links
-            .get(primary)
-            .map_or(String::new(), |link| format!(" of {}", link.primary));
-        return refuse(
-            Reason::AliasChain,
-            format!("{primary} is itself an alias{of}; name the primary"),
-        );
+        let of = w.next.links.get(primary).map_or(String::new(), |link| format!(" of {}", link.primary));
+        return refuse(Reason::AliasChain, format!("{primary} is itself an alias{of}; name the primary"));
     }
     if let Some(other) = w.next.links.aliases_of(alias).next() {
-        return refuse(
-            Reason::AliasChain,
-            format!("{alias} has the alias {other}; an alias has no aliases"),
-        );
+        return refuse(Reason::AliasChain, format!("{alias} has the alias {other}; an alias has no aliases"));
     }
     if w.next.links.get(alias).is_none() && w.next.addresses.contains_key(alias) {
         takes_over(w, alias, declared)?;
@@ -209,59 +136,34 @@ fn admissible(
 }
 
 /// L2: what makes an address a living mailbox, and what takeOverMailbox may end.
-fn takes_over(
-    w: &Working<'_>,
-    alias: &CanonicalAddress,
-    declared: &LinkDeclared,
-) -> Result<(), Violation> {
+fn takes_over(w: &Working<'_>, alias: &CanonicalAddress, declared: &LinkDeclared) -> Result<(), Violation> {
     let signs = [
         (w.next.credentials.contains_key(alias), "a credential"),
         (w.next.members.contains_key(alias), "a role"),
         (!w.next.delegations.naming(alias).is_empty(), "a delegation"),
-        (
-            w.next
-                .addresses
-                .get(alias)
-                .is_some_and(|row| row.origin == "Directory"),
-            "a directory entry",
-        ),
+        (w.next.addresses.get(alias).is_some_and(|row| row.origin == "Directory"), "a directory entry"),
     ];
-    let signs: Vec<_> = signs
-        .into_iter()
-        .filter(|(has, _)| *has)
-        .map(|(_, sign)| sign)
-        .collect();
+    let signs: Vec<_> = signs.into_iter().filter(|(has, _)| *has).map(|(_, sign)| sign).collect();
     if !signs.is_empty() && !declared.take_over {
-        let message = format!(
-            "{alias} is a mailbox with {}; set takeOverMailbox: true to make it an alias all the same",
-            signs.join(", ")
-        );
+        let message = format!("{alias} is a mailbox with {}; set takeOverMailbox: true to make it an alias all the same", signs.join(", "));
         return Err(Violation::new(Reason::AliasIsMailbox, message));
     }
     if roles::is_last_super(w, alias) {
-        return Err(Violation::new(
-            Reason::LastSuperAdministrator,
-            format!("{alias} is the last super administrator of the namespace"),
-        ));
+        return Err(Violation::new(Reason::LastSuperAdministrator, format!("{alias} is the last super administrator of the namespace")));
     }
     Ok(())
 }
 
-fn domain_is_ours(
-    w: &Working<'_>,
-    namespace: &str,
-    address: &CanonicalAddress,
-) -> Result<(), Violation> {
+fn domain_is_ours(w: &Working<'_>, namespace: &str, address: &CanonicalAddress) -> Result<(), Violation> {
     let domain = address.domain();
     match w.next.domains.get(&domain) {
         None => Err(Violation::new(
             Reason::DomainNotFound,
             format!("no InternalDomain of this namespace has brought {domain} into the store yet"),
         )),
-        Some(row) if row.namespace != *namespace => Err(Violation::new(
-            Reason::DomainClaimed,
-            format!("the domain {domain} belongs to another tenant"),
-        )),
+        Some(row) if row.namespace != *namespace => {
+            Err(Violation::new(Reason::DomainClaimed, format!("the domain {domain} belongs to another tenant")))
+        }
         Some(_) => Ok(()),
     }
 }
@@ -284,20 +186,14 @@ pub(super) fn unlink(w: &mut Working<'_>, alias: &CanonicalAddress) {
 }
 
 pub(super) fn absent_conditions(ready: &Finding) -> Vec<Condition> {
-    ["MailAccepted", "DirectoryDisagrees"]
-        .map(|kind| Condition::new(kind, false, ready.reason, ready.message.clone()))
-        .into()
+    ["MailAccepted", "DirectoryDisagrees"].map(|kind| Condition::new(kind, false, ready.reason, ready.message.clone())).into()
 }
 
 pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &LinkDeclared) -> Verdict {
     let alias = declared.alias.canonical();
-    let row = w.next.links.get(alias).filter(|row| {
-        row.namespace == resource.key.namespace && row.owner.as_deref() == Some(&resource.key.name)
-    });
-    let nothing = Detail::Link {
-        primary: String::new(),
-        origin: String::new(),
-    };
+    let row =
+        w.next.links.get(alias).filter(|row| row.namespace == resource.key.namespace && row.owner.as_deref() == Some(&resource.key.name));
+    let nothing = Detail::Link { primary: String::new(), origin: String::new() };
     let waiting = w.next.waiting.get(&(alias.clone(), WaitAction::Unlink));
     if resource.deleting {
         let mut ready = Finding {
@@ -307,50 +203,28 @@ pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &LinkDeclare
         if waiting.is_some_and(|wait| wait.held) {
             ready = Finding {
                 reason: Reason::MassDeletion,
-                message: format!(
-                    "the end of the link of {alias} is part of its domain's held plan"
-                ),
+                message: format!("the end of the link of {alias} is part of its domain's held plan"),
             };
         }
         let conditions = absent_conditions(&ready);
-        return Verdict {
-            conditions,
-            release: row.is_none(),
-            ..super::blank(resource, ready, nothing)
-        };
+        return Verdict { conditions, release: row.is_none(), ..super::blank(resource, ready, nothing) };
     }
     let refused = w.refused.get(&resource.key).cloned();
     let ready = match (row, refused) {
-        (Some(row), None) if row.primary == declared.primary => {
-            Finding::fine(format!("{alias} is an alias of {}", row.primary))
-        }
+        (Some(row), None) if row.primary == declared.primary => Finding::fine(format!("{alias} is an alias of {}", row.primary)),
         (_, Some(violation)) => violation.into(),
         _ => claimed(w, resource, alias).into(),
     };
     let Some(row) = row.filter(|_| ready.is_fine()) else {
-        return Verdict {
-            conditions: absent_conditions(&ready),
-            release: false,
-            ..super::blank(resource, ready, nothing)
-        };
+        return Verdict { conditions: absent_conditions(&ready), release: false, ..super::blank(resource, ready, nothing) };
     };
     let accepted = match w.next.addresses.get(alias) {
         Some(address) => addresses::mail_accepted(w, address, w.next.domains.get(&alias.domain())),
         None => Condition::quiet("MailAccepted", false, Reason::PrimaryNotFound),
     };
-    let conditions = vec![
-        accepted,
-        Condition::quiet("DirectoryDisagrees", false, Reason::NoDisagreement),
-    ];
-    let detail = Detail::Link {
-        primary: row.primary.to_string(),
-        origin: row.origin.clone(),
-    };
-    Verdict {
-        conditions,
-        release: false,
-        ..super::blank(resource, ready, detail)
-    }
+    let conditions = vec![accepted, Condition::quiet("DirectoryDisagrees", false, Reason::NoDisagreement)];
+    let detail = Detail::Link { primary: row.primary.to_string(), origin: row.origin.clone() };
+    Verdict { conditions, release: false, ..super::blank(resource, ready, detail) }
 }
 
 fn claimed(w: &Working<'_>, resource: &Resource, alias: &CanonicalAddress) -> Violation {
@@ -358,18 +232,8 @@ fn claimed(w: &Working<'_>, resource: &Resource, alias: &CanonicalAddress) -> Vi
     if let Err(violation) = domain_is_ours(w, namespace, alias) {
         return violation;
     }
-    let holder = w
-        .next
-        .links
-        .get(alias)
-        .and_then(|row| row.owner.clone())
-        .or_else(|| candidate(w, alias).map(|r| r.key.name.clone()));
-    let holder = holder.map_or_else(
-        || "another AliasLink".to_owned(),
-        |name| ResourceKey::new(Kind::AliasLink, namespace, &name).to_string(),
-    );
-    Violation::new(
-        Reason::AliasClaimed,
-        format!("{holder} holds the alias {alias}"),
-    )
+    let holder = w.next.links.get(alias).and_then(|row| row.owner.clone()).or_else(|| candidate(w, alias).map(|r| r.key.name.clone()));
+    let holder =
+        holder.map_or_else(|| "another AliasLink".to_owned(), |name| ResourceKey::new(Kind::AliasLink, namespace, &name).to_string());
+    Violation::new(Reason::AliasClaimed, format!("{holder} holds the alias {alias}"))
 }

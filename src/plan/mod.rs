@@ -101,29 +101,15 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
             verdicts.insert(resource.key.clone(), verdict);
         }
     }
-    w.notes
-        .sort_by(|a, b| (&a.key, a.reason, &a.message).cmp(&(&b.key, b.reason, &b.message)));
+    w.notes.sort_by(|a, b| (&a.key, a.reason, &a.message).cmp(&(&b.key, b.reason, &b.message)));
     w.notes.dedup();
     w.moments.sort();
     w.moments.dedup();
-    Plan {
-        changes,
-        audit,
-        verdicts,
-        notes: w.notes,
-        moments: w.moments,
-        passwords: w.password_work,
-    }
+    Plan { changes, audit, verdicts, notes: w.notes, moments: w.moments, passwords: w.password_work }
 }
 
 fn settle_settings(w: &mut Working<'_>) {
-    for namespace in w.claimed(|s| {
-        if let Subject::Settings(n) = s {
-            Some(n.clone())
-        } else {
-            None
-        }
-    }) {
+    for namespace in w.claimed(|s| if let Subject::Settings(n) = s { Some(n.clone()) } else { None }) {
         let subject = Subject::Settings(namespace.clone());
         let Some(resource) = w.claimants(&subject).first().copied() else {
             continue;
@@ -137,10 +123,7 @@ fn settle_settings(w: &mut Working<'_>) {
     }
     for namespace in w.next.settings.keys().cloned().collect::<Vec<_>>() {
         let subject = Subject::Settings(namespace.clone());
-        if let working::Owner::Ended {
-            sheltered: false, ..
-        } = w.owner(Kind::AccountSettings, &namespace, Some("default"), &subject)
-        {
+        if let working::Owner::Ended { sheltered: false, .. } = w.owner(Kind::AccountSettings, &namespace, Some("default"), &subject) {
             w.next.settings.remove(&namespace);
             w.by_rule(subject, "Undeclared");
         }
@@ -149,22 +132,13 @@ fn settle_settings(w: &mut Working<'_>) {
 
 /// What to say of one resource, after all steps.
 fn judge(w: &mut Working<'_>, resource: &Resource) -> Verdict {
-    if let Some(token) = resource
-        .actions
-        .0
-        .get(&desired::Action::RequestedAt)
-        .cloned()
-    {
-        w.next
-            .handled
-            .insert((resource.key.clone(), desired::Action::RequestedAt), token);
+    if let Some(token) = resource.actions.0.get(&desired::Action::RequestedAt).cloned() {
+        w.next.handled.insert((resource.key.clone(), desired::Action::RequestedAt), token);
     }
     let mut verdict = match (&resource.declared, resource.key.kind) {
-        (Ok(Declared::Settings(_)), _) | (Err(_), Kind::AccountSettings) => blank(
-            resource,
-            Finding::fine("the settings are in force"),
-            Detail::Settings,
-        ),
+        (Ok(Declared::Settings(_)), _) | (Err(_), Kind::AccountSettings) => {
+            blank(resource, Finding::fine("the settings are in force"), Detail::Settings)
+        }
         (Ok(Declared::Domain(declared)), _) => domains::judge(w, resource, declared),
         (Ok(Declared::Address(declared)), _) => addresses::judge(w, resource, declared),
         (Ok(Declared::Link(declared)), _) => links::judge(w, resource, declared),
@@ -176,30 +150,15 @@ fn judge(w: &mut Working<'_>, resource: &Resource) -> Verdict {
         verdict.ready = violation.clone().into();
     }
     if resource.suspended && !resource.deleting {
-        verdict.ready = Finding {
-            reason: Reason::Suspended,
-            message: "suspend is true: nothing is written and nothing undone".to_owned(),
-        };
+        verdict.ready = Finding { reason: Reason::Suspended, message: "suspend is true: nothing is written and nothing undone".to_owned() };
     }
-    verdict.handled = w
-        .next
-        .handled
-        .iter()
-        .filter(|((key, _), _)| *key == resource.key)
-        .map(|((_, action), token)| (*action, token.clone()))
-        .collect();
+    verdict.handled =
+        w.next.handled.iter().filter(|((key, _), _)| *key == resource.key).map(|((_, action), token)| (*action, token.clone())).collect();
     verdict
 }
 
 fn blank(resource: &Resource, ready: Finding, detail: Detail) -> Verdict {
-    Verdict {
-        generation: resource.generation,
-        ready,
-        conditions: Vec::new(),
-        detail,
-        handled: BTreeMap::new(),
-        release: resource.deleting,
-    }
+    Verdict { generation: resource.generation, ready, conditions: Vec::new(), detail, handled: BTreeMap::new(), release: resource.deleting }
 }
 
 /// A resource whose spec says nothing that could be acted on.
@@ -207,42 +166,11 @@ fn judge_refused(resource: &Resource, violation: &Violation, kind: Kind) -> Verd
     let ready = Finding::from(violation.clone());
     let (conditions, detail) = match kind {
         Kind::AccountSettings => (Vec::new(), Detail::Settings),
-        Kind::InternalDomain => (
-            domains::absent_conditions(&ready),
-            Detail::Domain {
-                addresses: None,
-                held: None,
-            },
-        ),
-        Kind::EmailAddress => (
-            addresses::absent_conditions(&ready),
-            Detail::Address(Box::default()),
-        ),
-        Kind::AliasLink => (
-            links::absent_conditions(&ready),
-            Detail::Link {
-                primary: String::new(),
-                origin: String::new(),
-            },
-        ),
-        Kind::DelegateMailbox => (
-            Vec::new(),
-            Detail::Delegation {
-                effective_at: None,
-                visible_from: None,
-            },
-        ),
-        Kind::AdminRole => (
-            Vec::new(),
-            Detail::Role {
-                total: 0,
-                in_force: 0,
-                rejected: Vec::new(),
-            },
-        ),
+        Kind::InternalDomain => (domains::absent_conditions(&ready), Detail::Domain { addresses: None, held: None }),
+        Kind::EmailAddress => (addresses::absent_conditions(&ready), Detail::Address(Box::default())),
+        Kind::AliasLink => (links::absent_conditions(&ready), Detail::Link { primary: String::new(), origin: String::new() }),
+        Kind::DelegateMailbox => (Vec::new(), Detail::Delegation { effective_at: None, visible_from: None }),
+        Kind::AdminRole => (Vec::new(), Detail::Role { total: 0, in_force: 0, rejected: Vec::new() }),
     };
-    Verdict {
-        conditions,
-        ..blank(resource, ready, detail)
-    }
+    Verdict { conditions, ..blank(resource, ready, detail) }
 }

@@ -214,10 +214,7 @@ impl Observed {
     pub fn reset_lock(&self, address: &CanonicalAddress) -> Option<u32> {
         let reports = self.reports.get(address)?;
         let at = reports.codes_locked_at?;
-        let reset = self
-            .addresses
-            .get(address)
-            .and_then(|row| row.codes_reset_at);
+        let reset = self.addresses.get(address).and_then(|row| row.codes_reset_at);
         reset.is_none_or(|r| at > r).then_some(reports.failed_codes)
     }
 }

@@ -15,10 +15,7 @@ pub struct Links {
 impl Links {
     pub fn insert(&mut self, alias: CanonicalAddress, row: LinkRow) {
         self.remove(&alias);
-        self.by_primary
-            .entry(row.primary.clone())
-            .or_default()
-            .insert(alias.clone());
+        self.by_primary.entry(row.primary.clone()).or_default().insert(alias.clone());
         self.rows.insert(alias, row);
     }
 
@@ -36,10 +33,7 @@ impl Links {
     }
 
     pub fn get_mut(&mut self, alias: &CanonicalAddress) -> Option<LinkEnds<'_>> {
-        self.rows.get_mut(alias).map(|row| LinkEnds {
-            owner: &mut row.owner,
-            namespace: &mut row.namespace,
-        })
+        self.rows.get_mut(alias).map(|row| LinkEnds { owner: &mut row.owner, namespace: &mut row.namespace })
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&CanonicalAddress, &LinkRow)> {
@@ -47,10 +41,7 @@ impl Links {
     }
 
     /// The aliases of a primary, in order.
-    pub fn aliases_of(
-        &self,
-        primary: &CanonicalAddress,
-    ) -> impl Iterator<Item = &CanonicalAddress> {
+    pub fn aliases_of(&self, primary: &CanonicalAddress) -> impl Iterator<Item = &CanonicalAddress> {
         self.by_primary.get(primary).into_iter().flatten()
     }
 }
@@ -84,35 +75,22 @@ impl Delegations {
         self.rows.get(pair)
     }
 
-    pub fn get_mut(
-        &mut self,
-        pair: &(CanonicalAddress, CanonicalAddress),
-    ) -> Option<&mut DelegationRow> {
+    pub fn get_mut(&mut self, pair: &(CanonicalAddress, CanonicalAddress)) -> Option<&mut DelegationRow> {
         self.rows.get_mut(pair)
     }
 
-    pub fn iter(
-        &self,
-    ) -> impl Iterator<Item = (&(CanonicalAddress, CanonicalAddress), &DelegationRow)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&(CanonicalAddress, CanonicalAddress), &DelegationRow)> {
         self.rows.iter()
     }
 
     /// The pairs that name an address at either end.
     #[must_use]
     pub fn naming(&self, address: &CanonicalAddress) -> Vec<(CanonicalAddress, CanonicalAddress)> {
-        let as_reader = self
-            .rows
-            .range((address.clone(), CanonicalAddress::from_store(""))..)
-            .map(|(pair, _)| pair);
-        let as_reader = as_reader
-            .take_while(|(reader, _)| reader == address)
-            .cloned();
-        let as_mailbox = self
-            .by_mailbox
-            .range((address.clone(), CanonicalAddress::from_store(""))..);
-        let as_mailbox = as_mailbox
-            .take_while(|(mailbox, _)| mailbox == address)
-            .map(|(mailbox, reader)| (reader.clone(), mailbox.clone()));
+        let as_reader = self.rows.range((address.clone(), CanonicalAddress::from_store(""))..).map(|(pair, _)| pair);
+        let as_reader = as_reader.take_while(|(reader, _)| reader == address).cloned();
+        let as_mailbox = self.by_mailbox.range((address.clone(), CanonicalAddress::from_store(""))..);
+        let as_mailbox =
+            as_mailbox.take_while(|(mailbox, _)| mailbox == address).map(|(mailbox, reader)| (reader.clone(), mailbox.clone()));
         as_reader.chain(as_mailbox).collect()
     }
 }

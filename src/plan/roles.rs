@@ -19,13 +19,7 @@ pub(super) fn settle(w: &mut Working<'_>) {
         .resources
         .values()
         .filter(|r| !r.lacks_finalizer())
-        .filter_map(|r| {
-            if let Some(Declared::Role(declared)) = r.active() {
-                Some((r, declared))
-            } else {
-                None
-            }
-        })
+        .filter_map(|r| if let Some(Declared::Role(declared)) = r.active() { Some((r, declared)) } else { None })
         .collect();
     for (resource, declared) in &roles {
         settle_row(w, resource, declared);
@@ -34,13 +28,7 @@ pub(super) fn settle(w: &mut Working<'_>) {
     for (resource, declared) in &roles {
         add_members(w, resource, declared);
     }
-    let leaving: Vec<_> = w
-        .next
-        .members
-        .keys()
-        .filter(|address| has_ended(w, address))
-        .cloned()
-        .collect();
+    let leaving: Vec<_> = w.next.members.keys().filter(|address| has_ended(w, address)).cloned().collect();
     for address in leaving.into_iter().rev() {
         remove_member(w, &address);
     }
@@ -48,16 +36,11 @@ pub(super) fn settle(w: &mut Working<'_>) {
 }
 
 /// The super administrators of a namespace.
-fn supers<'w>(
-    w: &'w Working<'_>,
-    namespace: &'w str,
-) -> impl Iterator<Item = &'w CanonicalAddress> {
+fn supers<'w>(w: &'w Working<'_>, namespace: &'w str) -> impl Iterator<Item = &'w CanonicalAddress> {
     w.next
         .members
         .iter()
-        .filter(move |(_, role)| {
-            role.0 == namespace && w.next.roles.get(*role).is_some_and(RoleRow::is_super)
-        })
+        .filter(move |(_, role)| role.0 == namespace && w.next.roles.get(*role).is_some_and(RoleRow::is_super))
         .map(|(a, _)| a)
 }
 
@@ -72,11 +55,7 @@ pub(super) fn is_last_super(w: &Working<'_>, address: &CanonicalAddress) -> bool
 
 fn settle_row(w: &mut Working<'_>, resource: &Resource, declared: &RoleDeclared) {
     let id = (resource.key.namespace.clone(), resource.key.name.clone());
-    let new = RoleRow {
-        owned: true,
-        built_in: declared.built_in.clone(),
-        permissions: declared.permissions.clone(),
-    };
+    let new = RoleRow { owned: true, built_in: declared.built_in.clone(), permissions: declared.permissions.clone() };
     let Some(old) = w.next.roles.get(&id) else {
         w.next.roles.insert(id.clone(), new);
         return w.by(Subject::Role(id.0, id.1), resource, "Declared");
@@ -104,11 +83,7 @@ fn add_members(w: &mut Working<'_>, resource: &Resource, declared: &RoleDeclared
     let id = (resource.key.namespace.clone(), resource.key.name.clone());
     let mut rejected = Vec::new();
     for (text, _) in &declared.invalid {
-        rejected.push(Rejection {
-            address: text.clone(),
-            reason: Reason::AddressInvalid,
-            holder: String::new(),
-        });
+        rejected.push(Rejection { address: text.clone(), reason: Reason::AddressInvalid, holder: String::new() });
     }
     for address in &declared.members {
         match admissible(w, resource, address) {
@@ -125,37 +100,14 @@ fn add_members(w: &mut Working<'_>, resource: &Resource, declared: &RoleDeclared
 }
 
 /// R1: whether this role may have the member; a bad one is refused for itself only.
-fn admissible(
-    w: &Working<'_>,
-    resource: &Resource,
-    address: &CanonicalAddress,
-) -> Result<(), Rejection> {
+fn admissible(w: &Working<'_>, resource: &Resource, address: &CanonicalAddress) -> Result<(), Rejection> {
     let namespace = &resource.key.namespace;
-    let reject = |reason, holder: &str| {
-        Err(Rejection {
-            address: address.to_string(),
-            reason,
-            holder: holder.to_owned(),
-        })
-    };
-    match w
-        .next
-        .addresses
-        .get(address)
-        .filter(|row| row.namespace == *namespace)
-    {
+    let reject = |reason, holder: &str| Err(Rejection { address: address.to_string(), reason, holder: holder.to_owned() });
+    match w.next.addresses.get(address).filter(|row| row.namespace == *namespace) {
         None => return reject(Reason::MemberNotFound, ""),
         Some(row) if row.is_alias => {
-            let had = w.before.members.get(address)
-                == Some(&(namespace.clone(), resource.key.name.clone()));
-            return reject(
-                if had {
-                    Reason::AliasMoved
-                } else {
-                    Reason::AliasNamed
-                },
-                "",
-            );
+            let had = w.before.members.get(address) == Some(&(namespace.clone(), resource.key.name.clone()));
+            return reject(if had { Reason::AliasMoved } else { Reason::AliasNamed }, "");
         }
         Some(_) => {}
     }
@@ -167,15 +119,9 @@ fn admissible(
         },
         None => None,
     };
-    let first = w
-        .claimants(&subject)
-        .iter()
-        .copied()
-        .find(|r| r.key.namespace == *namespace && !r.lacks_finalizer());
+    let first = w.claimants(&subject).iter().copied().find(|r| r.key.namespace == *namespace && !r.lacks_finalizer());
     match holder.or(first) {
-        Some(holder) if holder.key != resource.key => {
-            reject(Reason::MemberClaimed, &holder.key.name)
-        }
+        Some(holder) if holder.key != resource.key => reject(Reason::MemberClaimed, &holder.key.name),
         _ => Ok(()),
     }
 }
@@ -190,18 +136,10 @@ fn has_ended(w: &Working<'_>, address: &CanonicalAddress) -> bool {
     };
     if !role.owned {
         // R2: the store keeps the last one only until another exists.
-        return role.is_super()
-            && supers(w, &id.0)
-                .any(|other| other != address && w.next.members.get(other) != Some(id));
+        return role.is_super() && supers(w, &id.0).any(|other| other != address && w.next.members.get(other) != Some(id));
     }
     let subject = Subject::Member(address.clone());
-    matches!(
-        w.owner(Kind::AdminRole, &id.0, Some(&id.1), &subject),
-        Owner::Ended {
-            sheltered: false,
-            ..
-        }
-    )
+    matches!(w.owner(Kind::AdminRole, &id.0, Some(&id.1), &subject), Owner::Ended { sheltered: false, .. })
 }
 
 fn remove_member(w: &mut Working<'_>, address: &CanonicalAddress) {
@@ -209,10 +147,7 @@ fn remove_member(w: &mut Working<'_>, address: &CanonicalAddress) {
         return;
     };
     if is_last_super(w, address) {
-        if let Some(resource) = w
-            .resource(Kind::AdminRole, &id.0, &id.1)
-            .filter(|r| !r.deleting)
-        {
+        if let Some(resource) = w.resource(Kind::AdminRole, &id.0, &id.1).filter(|r| !r.deleting) {
             w.refuse(
                 resource,
                 Reason::LastSuperAdministrator,
@@ -232,10 +167,7 @@ fn remove_empty_roles(w: &mut Working<'_>) {
         let key = ResourceKey::new(Kind::AdminRole, &id.0, &id.1);
         let resource = w.desired.resources.get(&key);
         let ended = resource.map_or(w.desired.deleted.contains(&key), |r| r.deleting);
-        let sheltered = w
-            .desired
-            .sheltered
-            .contains(&(Kind::AdminRole, id.0.clone()));
+        let sheltered = w.desired.sheltered.contains(&(Kind::AdminRole, id.0.clone()));
         let kept = occupied.contains(&id);
         let Some(row) = w.next.roles.get_mut(&id) else {
             continue;
@@ -246,7 +178,12 @@ fn remove_empty_roles(w: &mut Working<'_>) {
         } else if ended && row.owned {
             row.owned = false;
             if row.is_super() && !sheltered {
-                w.note(&key, Reason::LastSuperAdministratorKept, true, "the store keeps the role's last super administrator until the namespace has another");
+                w.note(
+                    &key,
+                    Reason::LastSuperAdministratorKept,
+                    true,
+                    "the store keeps the role's last super administrator until the namespace has another",
+                );
             }
             w.by_rule(Subject::Role(id.0, id.1), "Undeclared");
         }
@@ -264,66 +201,30 @@ pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &RoleDeclare
     } else if rejected.is_empty() {
         Finding::fine(format!("{in_force} members hold the role"))
     } else {
-        let first: Vec<_> = rejected
-            .iter()
-            .take(5)
-            .map(|r| format!("{} ({}{})", r.address, r.reason, holder(&r.holder)))
-            .collect();
+        let first: Vec<_> = rejected.iter().take(5).map(|r| format!("{} ({}{})", r.address, r.reason, holder(&r.holder))).collect();
         Finding {
             reason: Reason::MembersRejected,
-            message: format!(
-                "{} of {total} members are refused: {}",
-                rejected.len(),
-                first.join(", ")
-            ),
+            message: format!("{} of {total} members are refused: {}", rejected.len(), first.join(", ")),
         }
     };
     rejected.truncate(LISTED_REJECTIONS);
     let release = resource.deleting && !w.next.roles.get(&id).is_some_and(|row| row.owned);
-    Verdict {
-        release,
-        ..super::blank(
-            resource,
-            ready,
-            Detail::Role {
-                total,
-                in_force,
-                rejected,
-            },
-        )
-    }
+    Verdict { release, ..super::blank(resource, ready, Detail::Role { total, in_force, rejected }) }
 }
 
 fn holder(name: &str) -> String {
-    if name.is_empty() {
-        String::new()
-    } else {
-        format!(" by {name}")
-    }
+    if name.is_empty() { String::new() } else { format!(" by {name}") }
 }
 
 /// A member that was refused as moved stays so for as long as the role says the same (L7).
 fn remember_moves(resource: &Resource, declared: &RoleDeclared, rejected: &mut [Rejection]) {
     let remembered: BTreeMap<&str, ()> = if resource.last.generation == resource.generation {
-        resource
-            .last
-            .moved
-            .iter()
-            .map(|address| (address.as_str(), ()))
-            .collect()
+        resource.last.moved.iter().map(|address| (address.as_str(), ())).collect()
     } else {
         BTreeMap::new()
     };
-    for rejection in rejected
-        .iter_mut()
-        .filter(|r| r.reason == Reason::AliasNamed)
-    {
-        if remembered.contains_key(rejection.address.as_str())
-            && declared
-                .members
-                .iter()
-                .any(|m| m.as_str() == rejection.address)
-        {
+    for rejection in rejected.iter_mut().filter(|r| r.reason == Reason::AliasNamed) {
+        if remembered.contains_key(rejection.address.as_str()) && declared.members.iter().any(|m| m.as_str() == rejection.address) {
             rejection.reason = Reason::AliasMoved;
         }
     }

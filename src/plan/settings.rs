@@ -40,13 +40,7 @@ impl Guard {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            password: PasswordPolicy {
-                min_length: 12,
-                uppercase: true,
-                lowercase: true,
-                digit: true,
-                symbol: false,
-            },
+            password: PasswordPolicy { min_length: 12, uppercase: true, lowercase: true, digit: true, symbol: false },
             expires_after_days: 0,
             history: 5,
             failed_logons: 5,
@@ -54,10 +48,7 @@ impl Default for Settings {
             failed_codes: 10,
             purge_delay: SignedDuration::from_hours(1),
             held_mail_reports: true,
-            guard: Guard {
-                max_percent: 10,
-                min_count: 10,
-            },
+            guard: Guard { max_percent: 10, min_count: 10 },
             hide_confidential: false,
         }
     }
@@ -69,20 +60,8 @@ mod tests {
 
     #[test]
     fn u4_the_limit_is_a_share_bounded_on_both_sides() {
-        let guard = Guard {
-            max_percent: 10,
-            min_count: 10,
-        };
-        for (n, limit) in [
-            (0, 1),
-            (1, 1),
-            (3, 1),
-            (8, 4),
-            (40, 10),
-            (200, 20),
-            (101, 11),
-            (10_000, 1_000),
-        ] {
+        let guard = Guard { max_percent: 10, min_count: 10 };
+        for (n, limit) in [(0, 1), (1, 1), (3, 1), (8, 4), (40, 10), (200, 20), (101, 11), (10_000, 1_000)] {
             assert_eq!(guard.limit(n), limit, "{n} addresses");
         }
     }

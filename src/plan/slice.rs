@@ -32,21 +32,10 @@ impl Roster {
         let freed = self.forget(&resource.key);
         self.deleted.remove(&resource.key);
         for (subject, is_claim) in subjects_of(&resource) {
-            let index = if is_claim {
-                &mut self.claims
-            } else {
-                &mut self.references
-            };
-            index
-                .entry(subject)
-                .or_default()
-                .insert(resource.key.clone());
+            let index = if is_claim { &mut self.claims } else { &mut self.references };
+            index.entry(subject).or_default().insert(resource.key.clone());
         }
-        let mut concerned: BTreeSet<_> = freed
-            .iter()
-            .flat_map(|subject| self.claimants(subject))
-            .cloned()
-            .collect();
+        let mut concerned: BTreeSet<_> = freed.iter().flat_map(|subject| self.claimants(subject)).cloned().collect();
         concerned.remove(&resource.key);
         self.resources.insert(resource.key.clone(), resource);
         concerned
@@ -59,11 +48,7 @@ impl Roster {
         if seen {
             self.deleted.insert(key.clone());
         }
-        freed
-            .iter()
-            .flat_map(|subject| self.claimants(subject))
-            .cloned()
-            .collect()
+        freed.iter().flat_map(|subject| self.claimants(subject)).cloned().collect()
     }
 
     /// The end of these was planned for and carried out.
@@ -87,11 +72,7 @@ impl Roster {
         };
         let mut freed = Vec::new();
         for (subject, is_claim) in subjects_of(old) {
-            let index = if is_claim {
-                &mut self.claims
-            } else {
-                &mut self.references
-            };
+            let index = if is_claim { &mut self.claims } else { &mut self.references };
             if let Some(keys) = index.get_mut(&subject) {
                 keys.remove(key);
                 if keys.is_empty() {
@@ -111,9 +92,7 @@ impl Roster {
     }
 
     pub fn get_mut_last(&mut self, key: &ResourceKey) -> Option<&mut super::desired::Last> {
-        self.resources
-            .get_mut(key)
-            .map(|resource| &mut resource.last)
+        self.resources.get_mut(key).map(|resource| &mut resource.last)
     }
 
     #[must_use]
@@ -132,10 +111,7 @@ impl Roster {
     /// Everybody whose verdict looks at a subject.
     #[must_use]
     pub fn dependents(&self, subject: &Subject) -> BTreeSet<ResourceKey> {
-        self.claimants(subject)
-            .chain(self.references.get(subject).into_iter().flatten())
-            .cloned()
-            .collect()
+        self.claimants(subject).chain(self.references.get(subject).into_iter().flatten()).cloned().collect()
     }
 
     /// Domains above and below that somebody claims.
@@ -143,15 +119,8 @@ impl Roster {
         let Subject::Domain(domain) = subject else {
             return Vec::new();
         };
-        let above = domain
-            .ancestors()
-            .map(Subject::Domain)
-            .filter(|s| self.claims.contains_key(s));
-        let below = self
-            .claims
-            .keys()
-            .filter(|s| matches!(s, Subject::Domain(other) if other.is_below(domain)))
-            .cloned();
+        let above = domain.ancestors().map(Subject::Domain).filter(|s| self.claims.contains_key(s));
+        let below = self.claims.keys().filter(|s| matches!(s, Subject::Domain(other) if other.is_below(domain))).cloned();
         above.chain(below).collect()
     }
 
@@ -171,12 +140,7 @@ impl Roster {
                     if is_claim {
                         subjects.extend(self.related_domains(&subject));
                         if ends_others(resource) {
-                            keys.extend(
-                                subject
-                                    .addresses()
-                                    .into_iter()
-                                    .flat_map(|a| self.dependents(&Subject::Address(a.clone()))),
-                            );
+                            keys.extend(subject.addresses().into_iter().flat_map(|a| self.dependents(&Subject::Address(a.clone()))));
                         }
                     }
                     if slice.subjects.insert(subject.clone()) {
@@ -189,19 +153,9 @@ impl Roster {
             };
             slice.subjects.insert(subject.clone());
             // A role is brought in by whoever claims the same member, not by whoever only looks at a member.
-            keys.extend(
-                self.claimants(&subject)
-                    .filter(|key| key.kind != Kind::AdminRole && !slice.keys.contains(*key))
-                    .cloned(),
-            );
-            if matches!(subject, Subject::Member(_))
-                && slice.keys.iter().any(|key| key.kind == Kind::AdminRole)
-            {
-                keys.extend(
-                    self.claimants(&subject)
-                        .filter(|key| !slice.keys.contains(*key))
-                        .cloned(),
-                );
+            keys.extend(self.claimants(&subject).filter(|key| key.kind != Kind::AdminRole && !slice.keys.contains(*key)).cloned());
+            if matches!(subject, Subject::Member(_)) && slice.keys.iter().any(|key| key.kind == Kind::AdminRole) {
+                keys.extend(self.claimants(&subject).filter(|key| !slice.keys.contains(*key)).cloned());
             }
         }
     }
@@ -210,11 +164,7 @@ impl Roster {
     #[must_use]
     pub fn desired(&self, slice: &Slice) -> Desired {
         Desired {
-            resources: slice
-                .keys
-                .iter()
-                .filter_map(|key| Some((key.clone(), self.resources.get(key)?.clone())))
-                .collect(),
+            resources: slice.keys.iter().filter_map(|key| Some((key.clone(), self.resources.get(key)?.clone()))).collect(),
             deleted: self.deleted.clone(),
             sheltered: self.sheltered.clone(),
         }
@@ -236,29 +186,13 @@ fn subjects_of(resource: &Resource) -> Vec<(Subject, bool)> {
         return Vec::new();
     };
     let namespace = &resource.key.namespace;
-    let mut found: Vec<_> = declared
-        .claims(namespace)
-        .into_iter()
-        .map(|s| (s, true))
-        .collect();
-    found.extend(
-        declared
-            .references(namespace)
-            .into_iter()
-            .map(|s| (s, false)),
-    );
+    let mut found: Vec<_> = declared.claims(namespace).into_iter().map(|s| (s, true)).collect();
+    found.extend(declared.references(namespace).into_iter().map(|s| (s, false)));
     if resource.key.kind == Kind::AdminRole {
-        found.push((
-            Subject::Role(namespace.clone(), resource.key.name.clone()),
-            true,
-        ));
+        found.push((Subject::Role(namespace.clone(), resource.key.name.clone()), true));
     }
     for action in [Action::Unlock, Action::ResetCodes] {
-        let named = resource
-            .actions
-            .0
-            .get(&action)
-            .and_then(|token| token.split_whitespace().next());
+        let named = resource.actions.0.get(&action).and_then(|token| token.split_whitespace().next());
         if let Some(address) = named.and_then(|text| Address::parse(text).ok()) {
             found.push((Subject::Address(address.canonical().clone()), false));
         }

@@ -114,10 +114,7 @@ pub struct HeldPlan {
 impl Finding {
     #[must_use]
     pub fn fine(message: impl Into<String>) -> Self {
-        Self {
-            reason: Reason::Succeeded,
-            message: message.into(),
-        }
+        Self { reason: Reason::Succeeded, message: message.into() }
     }
 
     #[must_use]
@@ -128,26 +125,13 @@ impl Finding {
 
 impl From<Violation> for Finding {
     fn from(violation: Violation) -> Self {
-        Self {
-            reason: violation.reason,
-            message: violation.message,
-        }
+        Self { reason: violation.reason, message: violation.message }
     }
 }
 
 impl Condition {
-    pub fn new(
-        kind: &'static str,
-        status: bool,
-        reason: Reason,
-        message: impl Into<String>,
-    ) -> Self {
-        Self {
-            kind,
-            status,
-            reason,
-            message: message.into(),
-        }
+    pub fn new(kind: &'static str, status: bool, reason: Reason, message: impl Into<String>) -> Self {
+        Self { kind, status, reason, message: message.into() }
     }
 
     /// A condition in its quiet state.

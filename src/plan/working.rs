@@ -74,10 +74,7 @@ pub(super) enum Owner<'a> {
     /// It lives and still declares the subject, or is frozen.
     Living(&'a Resource),
     /// Its end was seen, or it declares something else by now.
-    Ended {
-        resource: Option<&'a Resource>,
-        sheltered: bool,
-    },
+    Ended { resource: Option<&'a Resource>, sheltered: bool },
     /// It is in no list; nothing follows from that here (U6).
     OutOfSight,
 }
@@ -124,46 +121,24 @@ impl<'a> Working<'a> {
     }
 
     pub fn resource(&self, kind: Kind, namespace: &str, name: &str) -> Option<&'a Resource> {
-        self.desired
-            .resources
-            .get(&ResourceKey::new(kind, namespace, name))
+        self.desired.resources.get(&ResourceKey::new(kind, namespace, name))
     }
 
     /// What has become of the owner of a row.
-    pub fn owner(
-        &self,
-        kind: Kind,
-        namespace: &str,
-        owner: Option<&str>,
-        subject: &Subject,
-    ) -> Owner<'a> {
+    pub fn owner(&self, kind: Kind, namespace: &str, owner: Option<&str>, subject: &Subject) -> Owner<'a> {
         let Some(name) = owner else {
             return Owner::Nobody;
         };
         let key = ResourceKey::new(kind, namespace, name);
-        let sheltered = self
-            .desired
-            .sheltered
-            .contains(&(kind, namespace.to_owned()));
+        let sheltered = self.desired.sheltered.contains(&(kind, namespace.to_owned()));
         match self.desired.resources.get(&key) {
-            None if self.desired.deleted.contains(&key) => Owner::Ended {
-                resource: None,
-                sheltered,
-            },
+            None if self.desired.deleted.contains(&key) => Owner::Ended { resource: None, sheltered },
             None => Owner::OutOfSight,
-            Some(resource) if resource.deleting => Owner::Ended {
-                resource: Some(resource),
-                sheltered,
-            },
+            Some(resource) if resource.deleting => Owner::Ended { resource: Some(resource), sheltered },
             Some(resource) if resource.frozen() => Owner::Living(resource),
             Some(resource) => match &resource.declared {
-                Ok(declared) if declared.claims(namespace).contains(subject) => {
-                    Owner::Living(resource)
-                }
-                _ => Owner::Ended {
-                    resource: Some(resource),
-                    sheltered: false,
-                },
+                Ok(declared) if declared.claims(namespace).contains(subject) => Owner::Living(resource),
+                _ => Owner::Ended { resource: Some(resource), sheltered: false },
             },
         }
     }
@@ -174,57 +149,26 @@ impl<'a> Working<'a> {
 
     /// The resource does it.
     pub fn by(&mut self, subject: Subject, resource: &Resource, reason: &'static str) {
-        self.because(
-            subject,
-            Cause {
-                actor: resource.key.to_string(),
-                reason,
-            },
-        );
+        self.because(subject, Cause { actor: resource.key.to_string(), reason });
     }
 
     /// A rule does it.
     pub fn by_rule(&mut self, subject: Subject, reason: &'static str) {
-        self.because(
-            subject,
-            Cause {
-                actor: "mailroster".to_owned(),
-                reason,
-            },
-        );
+        self.because(subject, Cause { actor: "mailroster".to_owned(), reason });
     }
 
     pub fn refuse(&mut self, resource: &Resource, reason: Reason, message: impl Into<String>) {
-        self.refused
-            .insert(resource.key.clone(), Violation::new(reason, message));
+        self.refused.insert(resource.key.clone(), Violation::new(reason, message));
     }
 
-    pub fn note(
-        &mut self,
-        key: &ResourceKey,
-        reason: Reason,
-        warning: bool,
-        message: impl Into<String>,
-    ) {
-        self.notes.push(Note {
-            key: key.clone(),
-            reason,
-            message: message.into(),
-            warning,
-        });
+    pub fn note(&mut self, key: &ResourceKey, reason: Reason, warning: bool, message: impl Into<String>) {
+        self.notes.push(Note { key: key.clone(), reason, message: message.into(), warning });
     }
 
     /// Begins a wait, unless it has begun.
     pub fn wait(&mut self, address: &CanonicalAddress, action: WaitAction) {
         let since = self.now;
-        self.next
-            .waiting
-            .entry((address.clone(), action))
-            .or_insert(Wait {
-                since,
-                held: false,
-                approved: false,
-            });
+        self.next.waiting.entry((address.clone(), action)).or_insert(Wait { since, held: false, approved: false });
     }
 
     pub fn unwait(&mut self, address: &CanonicalAddress, action: WaitAction) {
@@ -240,9 +184,7 @@ impl<'a> Working<'a> {
             return None;
         }
         self.next.handled.insert(slot, token.clone());
-        let stale = token
-            .parse::<Timestamp>()
-            .is_ok_and(|time| time < resource.created);
+        let stale = token.parse::<Timestamp>().is_ok_and(|time| time < resource.created);
         (!stale).then(|| token.clone())
     }
 
@@ -258,12 +200,7 @@ impl<'a> Working<'a> {
     }
 
     /// Takes a row out for good, with everything that hangs on it but its own aliases.
-    pub fn remove_address(
-        &mut self,
-        address: &CanonicalAddress,
-        tombstone: bool,
-        reason: &'static str,
-    ) {
+    pub fn remove_address(&mut self, address: &CanonicalAddress, tombstone: bool, reason: &'static str) {
         self.end_rights(address, reason);
         if self.next.links.remove(address).is_some() {
             self.by_rule(Subject::Link(address.clone()), reason);
