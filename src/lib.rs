@@ -4,3 +4,6 @@
 pub mod api;
 pub mod model;
 pub mod plan;
+
+#[cfg(feature = "operator")]
+pub mod store;
