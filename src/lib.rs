@@ -7,3 +7,5 @@ pub mod plan;
 
 #[cfg(feature = "operator")]
 pub mod store;
+#[cfg(feature = "operator")]
+pub mod engine;

@@ -95,6 +95,25 @@ impl Roster {
         self.resources.get_mut(key).map(|resource| &mut resource.last)
     }
 
+    /// Fills in what the Secret of an EmailAddress offers now.
+    pub fn set_offer(&mut self, key: &ResourceKey, offer: super::desired::Offer) {
+        if let Some(Ok(Declared::Address(declared))) = self.resources.get_mut(key).map(|resource| &mut resource.declared)
+            && let Some(password) = &mut declared.password
+        {
+            password.offer = offer;
+        }
+    }
+
+    /// The settings that a namespace declares, else the defaults.
+    #[must_use]
+    pub fn settings(&self, namespace: &str) -> super::settings::Settings {
+        let key = self.claimants(&Subject::Settings(namespace.to_owned())).next();
+        match key.and_then(|key| self.resources.get(key)).map(|resource| &resource.declared) {
+            Some(Ok(Declared::Settings(settings))) => settings.clone(),
+            _ => super::settings::Settings::default(),
+        }
+    }
+
     #[must_use]
     pub fn is_deleted(&self, key: &ResourceKey) -> bool {
         self.deleted.contains(key)

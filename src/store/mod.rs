@@ -9,6 +9,7 @@ mod feed;
 mod housekeeping;
 mod leader;
 mod migrate;
+mod passwords;
 mod read;
 mod rows;
 mod write;
@@ -18,6 +19,7 @@ pub use error::StoreError;
 pub use feed::{Dirty, Feed};
 pub use leader::{Claim, Leader, LeaderError};
 pub use migrate::migrate;
+pub use passwords::KnownPasswords;
 pub use read::Scope;
 pub use write::Executed;
 
