@@ -133,7 +133,8 @@ impl<S: Surroundings> Engine<S> {
         let (observed, now) = self.leader.store().observe(&scope).await?;
         self.schedule.set_clock(now);
         self.shelter(&scope, seed).await?;
-        let desired = self.roster.desired(&scope.slice);
+        let mut desired = self.roster.desired(&scope.slice);
+        self.roster.add_unreadable_owners(&mut desired, &observed);
         let plan = std::panic::catch_unwind(AssertUnwindSafe(|| plan::plan(&desired, &observed, now)));
         let plan = plan.map_err(|_| Failure::Broken("a panic while planning".to_owned()))?;
         Ok((scope, plan))
@@ -183,6 +184,11 @@ impl<S: Surroundings> Engine<S> {
                 concerned.extend(self.roster.dependents(&subject));
             }
             self.note_change(change);
+            if let Change::PutCredential { address, .. } = change {
+                for key in self.roster.claimants(&Subject::Address(address.clone())).cloned().collect::<Vec<_>>() {
+                    self.passwords.in_force(&key);
+                }
+            }
         }
         for key in concerned {
             if !scope.slice.keys.contains(&key) {
@@ -194,6 +200,7 @@ impl<S: Surroundings> Engine<S> {
             self.schedule.set(subject.clone(), at);
         }
         for work in &plan.passwords {
+            self.offer(&work.key);
             let Some(resource) = self.roster.get(&work.key) else { continue };
             let Ok(Declared::Address(declared)) = &resource.declared else { continue };
             if let Some(password) = &declared.password {

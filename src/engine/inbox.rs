@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 
 use crate::model::{Kind, ResourceKey, Secret};
-use crate::plan::desired::{Last, Resource, Work};
+use crate::plan::desired::{Resource, Work};
 use crate::plan::{Note, Verdict};
 use crate::store::Dirty;
 
@@ -13,8 +13,6 @@ use crate::store::Dirty;
 pub enum Input {
     /// A resource as it is now.
     Applied(Box<Resource>),
-    /// Only its status changed.
-    Told { key: ResourceKey, last: Last },
     /// A resource is no more. `seen`: its end was meant; otherwise it only vanished from sight (U6).
     Gone { key: ResourceKey, seen: bool },
     /// The list of a kind in a namespace ("" for all) is complete.

@@ -177,11 +177,6 @@ impl<S: Surroundings> Engine<S> {
     fn absorb(&mut self, input: Input) {
         match input {
             Input::Applied(resource) => self.applied(*resource),
-            Input::Told { key, last } => {
-                if let Some(slot) = self.roster.get_mut_last(&key) {
-                    *slot = last;
-                }
-            }
             Input::Gone { key, seen } => {
                 for other in self.roster.remove(&key, seen) {
                     self.touch(other);
@@ -222,6 +217,14 @@ impl<S: Surroundings> Engine<S> {
 
     fn applied(&mut self, resource: crate::plan::desired::Resource) {
         let key = resource.key.clone();
+        if let Some(known) = self.roster.get(&key)
+            && known.says_the_same_as(&resource)
+        {
+            if let Some(slot) = self.roster.get_mut_last(&key) {
+                *slot = resource.last;
+            }
+            return;
+        }
         let secret = match &resource.declared {
             Ok(Declared::Address(declared)) => declared.password.as_ref().map(|password| password.secret.clone()),
             _ => None,

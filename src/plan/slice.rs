@@ -179,6 +179,21 @@ impl Roster {
         }
     }
 
+    /// Owners of rows that do not decode claim nothing that an index could find; they are brought in by what they own.
+    pub fn add_unreadable_owners(&self, desired: &mut Desired, observed: &super::Observed) {
+        let of = |kind: Kind, namespace: &str, owner: &Option<String>| owner.as_ref().map(|name| ResourceKey::new(kind, namespace, name));
+        let addresses = observed.addresses.values().filter_map(|row| of(Kind::EmailAddress, &row.namespace, &row.owner));
+        let domains = observed.domains.values().filter_map(|row| of(Kind::InternalDomain, &row.namespace, &row.owner));
+        let links = observed.links.iter().filter_map(|(_, row)| of(Kind::AliasLink, &row.namespace, &row.owner));
+        let delegations = observed.delegations.iter().filter_map(|(_, row)| of(Kind::DelegateMailbox, &row.namespace, &row.owner));
+        let roles = observed.roles.keys().map(|(namespace, name)| ResourceKey::new(Kind::AdminRole, namespace, name));
+        for key in addresses.chain(domains).chain(links).chain(delegations).chain(roles) {
+            if let Some(resource) = self.resources.get(&key).filter(|resource| resource.declared.is_err()) {
+                desired.resources.entry(key).or_insert_with(|| resource.clone());
+            }
+        }
+    }
+
     /// The resources of a slice as a plan takes them.
     #[must_use]
     pub fn desired(&self, slice: &Slice) -> Desired {

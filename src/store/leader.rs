@@ -52,13 +52,13 @@ impl Leader {
     /// # Errors
     /// [`LeaderError::Foreign`] names the installation that owns the store.
     pub async fn take(store: &Store, claim: &Claim) -> Result<Self, LeaderError> {
-        let mut session = PgConnection::connect_with(store.options()).await?;
+        let mut session = PgConnection::connect_with(store.connect_options()).await?;
         let owner: Option<String> = sqlx::query_scalar("SELECT id FROM mailroster.installation").fetch_one(&mut session).await?;
         if let Some(owner) = owner.filter(|owner| *owner != claim.installation && !claim.take_over) {
             return Err(LeaderError::Foreign { owner, mine: claim.installation.clone() });
         }
         // Sessions of older leaders, in this database and under our role: their transactions end here, before the epoch moves.
-        let application = store.options().get_application_name().unwrap_or_default().to_owned();
+        let application = store.connect_options().get_application_name().unwrap_or_default().to_owned();
         sqlx::query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
              WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()

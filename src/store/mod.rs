@@ -81,7 +81,9 @@ impl Store {
         &self.pool
     }
 
-    pub(crate) fn options(&self) -> &PgConnectOptions {
+    /// How to connect, for what needs a connection of its own.
+    #[must_use]
+    pub fn connect_options(&self) -> &PgConnectOptions {
         &self.options
     }
 
