@@ -100,6 +100,8 @@ fn binaries() -> Result<PathBuf, StoreError> {
         .into_iter()
         .chain(debian)
         .find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
+        // On PATH these two may be links to where all of Postgres's programs are.
+        .map(|folder| folder.join("postgres").canonicalize().ok().and_then(|real| Some(real.parent()?.to_owned())).unwrap_or(folder))
         .ok_or_else(|| StoreError::Embedded("no initdb and postgres on PATH or in /usr/lib/postgresql; install them: apt-get install postgresql".to_owned()))
 }
 
