@@ -2,5 +2,11 @@
 //! alias of which, who may read whose mailbox, and who administers. People declare it as Kubernetes resources; a Postgres store, which
 //! mail servers read, is made to match.
 pub mod api;
+#[cfg(feature = "operator")]
+pub mod cli;
 pub mod model;
+#[cfg(feature = "operator")]
+pub mod operator;
 pub mod plan;
+#[cfg(feature = "operator")]
+pub mod store;
