@@ -171,7 +171,10 @@ pub fn waiting_for_store(resource: &Resource) -> Verdict {
 /// What a resource says that a fault of ours keeps from coming into force.
 #[must_use]
 pub fn internal_error(resource: &Resource, fault: &str) -> Verdict {
-    let violation = Violation::new(Reason::InternalError, format!("a fault in mailroster, not in the resource: {fault}; it is tried again when anything changes"));
+    let violation = Violation::new(
+        Reason::InternalError,
+        format!("a fault in mailroster, not in the resource: {fault}; it is tried again when anything changes"),
+    );
     Verdict { release: false, ..judge_refused(resource, &violation, resource.key.kind) }
 }
 
