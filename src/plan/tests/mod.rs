@@ -2,7 +2,10 @@
 
 mod world;
 
+mod actions;
 mod addresses;
 mod domains;
+mod ends;
 mod links;
+mod passwords;
 mod rights;
