@@ -6,6 +6,8 @@ mod actions;
 mod addresses;
 mod domains;
 mod ends;
+mod generate;
 mod links;
 mod passwords;
+mod properties;
 mod rights;

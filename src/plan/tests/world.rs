@@ -22,6 +22,7 @@ use crate::plan::{Change, Plan, plan};
 /// Where the clock begins.
 pub(crate) const NOON: &str = "2026-03-01T12:00:00Z";
 
+#[derive(Clone)]
 pub(crate) struct World {
     pub desired: Desired,
     pub observed: Observed,
@@ -169,12 +170,18 @@ impl World {
     /// Sets an annotation, or another value of it.
     #[track_caller]
     pub(crate) fn annotate(&mut self, name: &str, annotation: &str, value: &str) {
+        self.put_annotation(&key(name), annotation, value);
+        self.settle();
+    }
+
+    #[track_caller]
+    pub(crate) fn put_annotation(&mut self, key: &ResourceKey, annotation: &str, value: &str) {
         let annotations = BTreeMap::from([(format!("mailroster.dev/{annotation}"), value.to_owned())]);
-        let key = key(name);
         let found = actions(&annotations, key.kind);
         assert!(!found.0.is_empty(), "{annotation} is no action of {key}");
-        self.desired.resources.get_mut(&key).unwrap().actions.0.extend(found.0);
-        self.settle();
+        if let Some(resource) = self.desired.resources.get_mut(key) {
+            resource.actions.0.extend(found.0);
+        }
     }
 
     /// Approves what an InternalDomain holds now.
