@@ -71,7 +71,6 @@ fn settle_one(w: &mut Working<'_>, resource: &Resource, domain: &DomainName, dec
             }
         }
     }
-    w.refused.remove(&resource.key);
     let new = DomainRow {
         namespace: namespace.clone(),
         owner: Some(resource.key.name.clone()),

@@ -73,7 +73,6 @@ fn settle_one(w: &mut Working<'_>, resource: &Resource, alias: &CanonicalAddress
         w.refused.insert(resource.key.clone(), violation);
         return;
     }
-    w.refused.remove(&resource.key);
     w.unwait(alias, WaitAction::Unlink);
     let namespace = resource.key.namespace.clone();
     let made_row = w.next.addresses.get(alias).is_none();

@@ -78,6 +78,7 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     let mut w = Working::new(desired, observed, now);
     for _ in 0..ROUNDS {
         let before = w.next.clone();
+        w.refused.clear();
         settle_settings(&mut w);
         domains::settle(&mut w);
         addresses::settle(&mut w);

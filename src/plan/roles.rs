@@ -22,7 +22,6 @@ pub(super) fn settle(w: &mut Working<'_>) {
         .filter_map(|r| if let Some(Declared::Role(declared)) = r.active() { Some((r, declared)) } else { None })
         .collect();
     for (resource, declared) in &roles {
-        w.refused.remove(&resource.key); // each round judges anew
         settle_row(w, resource, declared);
     }
     // Additions before removals: a successor keeps the last super administrator's seat filled (R2).

@@ -45,7 +45,7 @@ pub(super) struct Working<'a> {
     pub password_work: Vec<PasswordWork>,
     /// Ends that the guard let pass in this plan.
     pub done: Vec<(CanonicalAddress, WaitAction)>,
-    /// Violations that the steps found, by resource; the verdicts read them.
+    /// Violations that the steps of this round found, by resource; the verdicts read those of the last round.
     pub refused: BTreeMap<ResourceKey, Violation>,
     /// Role members that were refused, by role.
     pub rejected: BTreeMap<ResourceKey, Vec<super::verdict::Rejection>>,

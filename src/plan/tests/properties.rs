@@ -143,8 +143,8 @@ fn touches(before: &Observed, change: &Change) -> Option<String> {
             Some(namespace.clone())
         }
         Change::DeleteSettings { namespace } => Some(namespace.clone()),
-        Change::PutHandled { key, .. } => Some(key.namespace.clone()),
-        Change::ConsumeLearned { .. } | Change::ConsumeTransfer { .. } => None,
+        // A token is noted when its resource is planned, whoever gave the occasion.
+        Change::PutHandled { .. } | Change::ConsumeLearned { .. } | Change::ConsumeTransfer { .. } => None,
     }
 }
 
