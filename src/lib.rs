@@ -4,3 +4,8 @@
 pub mod api;
 pub mod model;
 pub mod plan;
+
+#[cfg(feature = "operator")]
+pub mod store;
+#[cfg(feature = "operator")]
+pub mod engine;

@@ -88,7 +88,7 @@ async fn perform(stage: &Stage, operator: &mut Operator) -> Result<()> {
     let outcome = outcome.map_err(|error| anyhow!("{error:#}\n{}", operator.tail()));
     if std::env::var_os("KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
         if let Err(error) = &outcome {
-            eprintln!("\nThe demo failed: {error:#}");
+            eprintln!("\nThe demo fails: {error:#}");
         }
         println!("\nAll of it is still running; Ctrl-C ends it. For another shell:\n{}", stage.for_another_shell());
         asked_to_end().await;

@@ -1,6 +1,6 @@
 //! Where the acts are played: each command is printed as a user would type it, and that very line is run by a shell.
 
-use crate::support::Cluster;
+use crate::support::{Cluster, folder};
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::process::Stdio;
@@ -33,7 +33,7 @@ impl Stage {
         let (succeeded, output) = self.try_run(line).await?;
         show(&output);
         if !succeeded {
-            bail!("this command failed: {line}\n{output}");
+            bail!("this command failed: {line}");
         }
         Ok(output)
     }
@@ -43,6 +43,7 @@ impl Stage {
         let output = Command::new("bash")
             .args(["-c", line])
             .envs(self.environment.iter().map(|(name, value)| (*name, value)))
+            .env("KUBECACHEDIR", folder::run().join("cache")) // the installed kinds differ between runs
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .stdin(Stdio::null())
             .kill_on_drop(true)

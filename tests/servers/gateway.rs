@@ -85,7 +85,8 @@ async fn action(pool: &PgPool, address: &str) -> String {
 }
 
 async fn subjects(database: &Database) -> Vec<String> {
-    let subjects = sqlx::query_scalar::<_, String>("SELECT DISTINCT subject FROM mailroster.change ORDER BY 1").fetch_all(&database.pool).await;
+    let subjects =
+        sqlx::query_scalar::<_, String>("SELECT DISTINCT subject FROM mailroster.change ORDER BY 1").fetch_all(&database.pool).await;
     database.execute("DELETE FROM mailroster.change").await;
     subjects.expect("the outbox")
 }
@@ -150,7 +151,11 @@ async fn each_role_gets_what_the_contract_gives_it_and_nothing_else() {
             let may_read = code_of(&pool, &format!("SELECT FROM {schema}.{name} LIMIT 0")).await != DENIED;
             assert_eq!(may_read, schema == "gateway" && views.contains(name.as_str()), "{role} reads {schema}.{name}");
             // Not always DENIED: Postgres first says that a view of several tables can't be written.
-            assert_ne!(code_of(&pool, &format!("DELETE FROM {schema}.{name} WHERE false")).await, "", "{role} deletes from {schema}.{name}");
+            assert_ne!(
+                code_of(&pool, &format!("DELETE FROM {schema}.{name} WHERE false")).await,
+                "",
+                "{role} deletes from {schema}.{name}"
+            );
         }
         for (schema, name, arguments) in &functions {
             let may_call = code_of(&pool, &format!("SELECT {schema}.{name}({arguments})")).await != DENIED;
@@ -209,7 +214,8 @@ async fn temporary_objects_shadow_nothing() {
 async fn sql_in_an_address_is_just_an_unknown_address() {
     let database = acme().await;
     let (mta, auth) = (database.as_role("mailroster_mta"), database.as_role("mailroster_auth"));
-    for address in ["'; DROP TABLE mailroster.address; --@acme.example", "' OR true --@acme.example", "$$@acme.example", "\\'@acme.example"] {
+    for address in ["'; DROP TABLE mailroster.address; --@acme.example", "' OR true --@acme.example", "$$@acme.example", "\\'@acme.example"]
+    {
         assert_eq!(action(&mta, address).await, "550 5.1.1", "{address}");
         sqlx::query("SELECT gateway.record_sender_v1($1)").bind(address).execute(&mta).await.expect("no error");
         wrong_password(&auth, address, 1).await;
@@ -227,7 +233,11 @@ async fn before_the_first_complete_plan_views_and_the_recipient_check_raise_and_
         let pool = database.as_role(role);
         for view in views {
             assert_eq!(ask(&pool, &format!("SELECT * FROM gateway.{view}")).await.unwrap_err(), NOT_READY, "{view}");
-            assert_eq!(ask(&pool, &format!("SELECT count(*) FROM gateway.{view} WHERE {view} IS NULL")).await.unwrap_err(), NOT_READY, "{view}");
+            assert_eq!(
+                ask(&pool, &format!("SELECT count(*) FROM gateway.{view} WHERE {view} IS NULL")).await.unwrap_err(),
+                NOT_READY,
+                "{view}"
+            );
         }
     }
     let (mta, auth) = (database.as_role("mailroster_mta"), database.as_role("mailroster_auth"));
@@ -352,16 +362,15 @@ async fn an_address_is_found_under_all_its_keys() {
         )
         .await;
     // The last one is decomposed: u and a combining diaeresis.
-    for spelling in ["jürgen@xn--bcher-kva.example", "jürgen@bücher.example", "JÜRGEN@BÜCHER.example", "ju\u{308}rgen@bu\u{308}cher.example"] {
+    for spelling in
+        ["jürgen@xn--bcher-kva.example", "jürgen@bücher.example", "JÜRGEN@BÜCHER.example", "ju\u{308}rgen@bu\u{308}cher.example"]
+    {
         assert_eq!(action(&mta, spelling).await, "", "{spelling}");
     }
     assert_eq!(action(&mta, "nobody@bücher.example").await, "550 5.1.1");
     assert_eq!(
         rows(&mta, "SELECT * FROM gateway.sender_v1 WHERE sender LIKE 'j%'").await,
-        [
-            "(jürgen@bücher.example,jürgen@xn--bcher-kva.example)",
-            "(jürgen@xn--bcher-kva.example,jürgen@xn--bcher-kva.example)"
-        ]
+        ["(jürgen@bücher.example,jürgen@xn--bcher-kva.example)", "(jürgen@xn--bcher-kva.example,jürgen@xn--bcher-kva.example)"]
     );
 }
 
@@ -379,9 +388,7 @@ async fn an_address_that_is_only_waiting_for_held_mail_takes_no_new_mail_and_ope
             assert_eq!(action(&mta, address).await, "550 5.1.1", "{address} with {mode}");
         }
     }
-    for (pool, view) in
-        [(&mta, "recipient_v1"), (&mta, "alias_v1"), (&mta, "sender_v1"), (&auth, "logon_v1"), (&auth, "credential_v1")]
-    {
+    for (pool, view) in [(&mta, "recipient_v1"), (&mta, "alias_v1"), (&mta, "sender_v1"), (&auth, "logon_v1"), (&auth, "credential_v1")] {
         assert_eq!(rows(pool, &format!("SELECT * FROM gateway.{view}")).await, [""; 0], "{view}");
     }
     assert_eq!(rows(&mta, "SELECT * FROM gateway.mailbox_v1").await, ["(alice@acme.example)"], "held mail must find its mailbox");
@@ -399,7 +406,10 @@ async fn the_lock_comes_at_the_limit_and_ends_by_time_by_success_or_by_unlock() 
     assert!(open().await);
     assert_eq!(subjects(&database).await, [""; 0], "below the limit nobody is told");
     sqlx::query("SELECT gateway.record_logon_v1(gen_random_uuid(), 'alice@acme.example', 'success', 'imap')").execute(&auth).await.unwrap();
-    sqlx::query("SELECT gateway.record_logon_v1(gen_random_uuid(), 'alice@acme.example', 'source_refused', 'imap')").execute(&auth).await.unwrap();
+    sqlx::query("SELECT gateway.record_logon_v1(gen_random_uuid(), 'alice@acme.example', 'source_refused', 'imap')")
+        .execute(&auth)
+        .await
+        .unwrap();
     wrong_password(&auth, "alice@acme.example", 4).await;
     assert!(open().await, "success sets the count to 0, a refused source does not count");
 
@@ -490,7 +500,8 @@ async fn a_held_mail_report_replaces_the_last_one_and_writes_only_what_differs()
     assert_eq!(database.text("SELECT count(DISTINCT since) FROM mailroster.held_message").await, "1");
     assert_eq!(subjects(&database).await, ["address alice.e@acme.example", "address alice@acme.example"]);
 
-    let rows_as_written = "SELECT string_agg(w, ' ') FROM (SELECT m.xmin::text || m.xmax::text || m.ctid::text AS w FROM mailroster.held_message m
+    let rows_as_written =
+        "SELECT string_agg(w, ' ') FROM (SELECT m.xmin::text || m.xmax::text || m.ctid::text AS w FROM mailroster.held_message m
         UNION ALL SELECT h.xmin::text || h.xmax::text || h.ctid::text FROM mailroster.held_address h) written";
     let before = database.text(rows_as_written).await;
     report(both).await;
@@ -531,7 +542,8 @@ async fn a_malformed_held_mail_report_is_refused_with_the_place() {
         (format!("[{good}, {}]", good.replace("1,", "\"2026-02-30T00:00:00Z\",")), "messages[1].since must be"),
         (format!("[{good}, {}]", good.replace("1,", "1e300,")), "messages[1].since must be"),
     ] {
-        let error = sqlx::query("SELECT gateway.record_held_v1('mx1', $1::jsonb)").bind(&messages).execute(&mta).await.expect_err(&messages);
+        let error =
+            sqlx::query("SELECT gateway.record_held_v1('mx1', $1::jsonb)").bind(&messages).execute(&mta).await.expect_err(&messages);
         let error = error.as_database_error().expect("an error of Postgres");
         assert_eq!(error.code().unwrap_or_default(), REFUSED, "{messages}");
         assert!(error.message().starts_with(place), "{messages}: {}", error.message());
@@ -556,11 +568,28 @@ async fn a_sender_is_learned_once_and_only_where_it_may_be() {
         sqlx::query("SELECT gateway.record_sender_v1($1)").bind(address).execute(&mta).await.expect("no error");
     };
     for address in [
-        "", "<>", "alice@acme.example", "ALICE.E@acme.example", "alice+x@acme.example", "bob@found.example", "bob@send.example",
-        "bob@quiet.example", "bob@elsewhere.example", "SRS0=hash=tt=other.example=bob@acme.example", "SRS1=a=b==c=d@acme.example",
-        "prvs=0123abcdef=bob@acme.example", "news-bounces+bob=other.example@acme.example", "bounce-77-bob@acme.example",
-        "news+bob=other.example@acme.example", "owner-news@acme.example", "MAILER-DAEMON@acme.example", "postmaster@acme.example",
-        "\"b o b\"@acme.example", "b..ob@acme.example", ".bob@acme.example", "gone@acme.example",
+        "",
+        "<>",
+        "alice@acme.example",
+        "ALICE.E@acme.example",
+        "alice+x@acme.example",
+        "bob@found.example",
+        "bob@send.example",
+        "bob@quiet.example",
+        "bob@elsewhere.example",
+        "SRS0=hash=tt=other.example=bob@acme.example",
+        "SRS1=a=b==c=d@acme.example",
+        "prvs=0123abcdef=bob@acme.example",
+        "news-bounces+bob=other.example@acme.example",
+        "bounce-77-bob@acme.example",
+        "news+bob=other.example@acme.example",
+        "owner-news@acme.example",
+        "MAILER-DAEMON@acme.example",
+        "postmaster@acme.example",
+        "\"b o b\"@acme.example",
+        "b..ob@acme.example",
+        ".bob@acme.example",
+        "gone@acme.example",
     ] {
         learn(address).await;
     }
@@ -595,11 +624,23 @@ async fn a_password_is_changed_within_the_limits_of_its_hash_and_counts_at_once(
     assert_eq!(rows(&auth, "SELECT login FROM gateway.credential_v1").await, [""; 0]);
 
     for (from, to) in [
-        ("argon2id", "argon2i"), ("v=19", "v=16"), ("m=19456", "m=19455"), ("m=19456", "m=65537"), ("m=19456", "m=99999999999999999999"),
-        ("t=2", "t=1"), ("t=2", "t=11"), ("p=1", "p=0"), ("p=1", "p=5"), ("m=19456", "m=019456"), ("p=1$", "p=1,keyid=a$"),
-        ("$AAAAAAAAAAAAAAAAAAAAAA$", "$AAAAAAAAAA$"), ("$AAAAAAAAAAAAAAAAAAAAAA$", "$AAAAAAAAAAAAAAAAAAAAAA==$"),
-        ("$AAAAAAAAAAAAAAAAAAAAAA$", "$AAAAAAAAAAAAAAAAAAAAAB$"), ("$AAAAAAAAAAAAAAAAAAAAAA$", "$AAAAAAAAAAAAAAAAAAAAA$"),
-        ("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAA"), ("$argon2id", "secret$argon2id"),
+        ("argon2id", "argon2i"),
+        ("v=19", "v=16"),
+        ("m=19456", "m=19455"),
+        ("m=19456", "m=65537"),
+        ("m=19456", "m=99999999999999999999"),
+        ("t=2", "t=1"),
+        ("t=2", "t=11"),
+        ("p=1", "p=0"),
+        ("p=1", "p=5"),
+        ("m=19456", "m=019456"),
+        ("p=1$", "p=1,keyid=a$"),
+        ("$AAAAAAAAAAAAAAAAAAAAAA$", "$AAAAAAAAAA$"),
+        ("$AAAAAAAAAAAAAAAAAAAAAA$", "$AAAAAAAAAAAAAAAAAAAAAA==$"),
+        ("$AAAAAAAAAAAAAAAAAAAAAA$", "$AAAAAAAAAAAAAAAAAAAAAB$"),
+        ("$AAAAAAAAAAAAAAAAAAAAAA$", "$AAAAAAAAAAAAAAAAAAAAA$"),
+        ("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAA"),
+        ("$argon2id", "secret$argon2id"),
     ] {
         let refused = PHC.replace(from, to);
         let error = change("alice@acme.example", &refused).await.expect_err(&refused);
@@ -616,7 +657,12 @@ async fn a_password_is_changed_within_the_limits_of_its_hash_and_counts_at_once(
     }
     assert_eq!(subjects(&database).await, ["address alice@acme.example"]);
     assert_eq!(database.text("SELECT epoch FROM mailroster.user_password").await, "1");
-    assert_eq!(database.text("SELECT actor || ' ' || reason || coalesce(before::text, '') || coalesce(after::text, '') FROM mailroster.audit").await, "user PasswordChanged");
+    assert_eq!(
+        database
+            .text("SELECT actor || ' ' || reason || coalesce(before::text, '') || coalesce(after::text, '') FROM mailroster.audit")
+            .await,
+        "user PasswordChanged"
+    );
     let opens = "SELECT password FROM gateway.credential_v1";
     assert_eq!(rows(&auth, to_change).await, [""; 0]);
     assert!(rows(&auth, opens).await[0].contains(PHC));

@@ -1,6 +1,6 @@
 //! That the servers under the other tests are what those tests take them for.
 
-use crate::support::{self, eventually};
+use crate::support::{self, ControlPlane, Postgres, eventually, folder, tools};
 use serde_json::json;
 use std::time::Duration;
 
@@ -20,6 +20,16 @@ async fn the_control_plane_answers() {
     control_plane.wait_gone("ConfigMap", &namespace, "one").await;
     let refused = control_plane.kubectl(&["get", "configmap", "one", "-n", &namespace]).await.refused();
     assert!(refused.contains("NotFound"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_service_account_has_its_own_rights_and_no_others() {
+    let control_plane = support::control_plane().await;
+    let namespace = support::fresh_namespace().await;
+    control_plane.apply(&namespace, "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: one}\n").await;
+    let account = control_plane.as_service_account(&namespace, "one").await;
+    let refused = account.kubectl(&["get", "secrets", "-n", &namespace]).await.refused();
+    assert!(refused.contains("Forbidden") && refused.contains(&format!("system:serviceaccount:{namespace}:one")), "{refused}");
 }
 
 /// kube-controller-manager is there and at work: without it tests of namespace deletion would wait for ever.
@@ -60,6 +70,35 @@ async fn a_moved_clock_moves_now_for_every_role() {
     tokio::time::timeout(Duration::from_secs(10), listener.recv()).await.unwrap().unwrap();
     let denied = sqlx::query("SELECT FROM mailroster.address").fetch_all(&reader).await.unwrap_err().to_string();
     assert!(denied.contains("permission denied"), "{denied}");
+}
+
+/// Tests of failures start their own servers: nobody else's test may see an API server die.
+#[tokio::test]
+async fn a_killed_api_server_comes_back_with_its_data() {
+    let control_plane = ControlPlane::start(&folder::own("killed"), &tools::kubernetes()).await;
+    let namespace = control_plane.fresh_namespace().await;
+    control_plane.kill_api_server().await;
+    let refused = control_plane.kubectl(&["get", "namespace", &namespace]).await.refused();
+    assert!(refused.contains("refused"), "{refused}");
+    control_plane.start_api_server().await;
+    assert!(control_plane.get("Namespace", "", &namespace).await.is_some());
+
+    control_plane.freeze_api_server().await;
+    let frozen = control_plane.kubectl(&["get", "namespace", &namespace, "--request-timeout=500ms"]).await.refused();
+    assert!(!frozen.is_empty());
+    control_plane.thaw_api_server().await;
+    control_plane.stop_api_server().await;
+}
+
+#[tokio::test]
+async fn a_killed_postgres_comes_back_with_its_data() {
+    let postgres = Postgres::start(&folder::own("killed-pg")).await;
+    let database = postgres.fresh_database().await;
+    database.execute("UPDATE mailroster.installation SET id = 'mine'").await;
+    postgres.kill().await;
+    assert!(sqlx::query("SELECT 1").execute(&database.pool).await.is_err());
+    postgres.start_again().await;
+    assert_eq!(database.text("SELECT id FROM mailroster.installation").await, "mine");
 }
 
 #[tokio::test]

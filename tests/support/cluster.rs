@@ -66,6 +66,19 @@ impl Cluster {
         Client::try_from(config).expect("a client")
     }
 
+    /// The same cluster seen with a ServiceAccount's rights and no others, for an hour.
+    pub async fn as_service_account(&self, namespace: &str, name: &str) -> Self {
+        let token = self.kubectl(&["create", "token", name, "-n", namespace]).await.succeeded();
+        let text = std::fs::read_to_string(&self.kubeconfig).expect("a kubeconfig");
+        let mut kubeconfig: serde_json::Value = serde_yaml::from_str(&text).expect("a kubeconfig");
+        for user in kubeconfig["users"].as_array_mut().expect("users") {
+            user["user"] = json!({"token": token.trim()});
+        }
+        let file = crate::support::folder::run().join(format!("kubeconfig-{namespace}-{name}"));
+        std::fs::write(&file, format!("{kubeconfig:#}\n")).expect("write a kubeconfig");
+        Self { kubeconfig: file, ..self.clone() }
+    }
+
     pub async fn kubectl(&self, arguments: &[&str]) -> Output {
         self.kubectl_with_input(arguments, "").await
     }

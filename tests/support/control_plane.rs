@@ -156,6 +156,8 @@ impl ControlPlane {
             // Without nodes there is nothing for these two to do, and ServiceAccount would refuse what has no account yet.
             "--disable-admission-plugins=ServiceAccount".to_owned(),
             "--endpoint-reconciler-type=none".to_owned(),
+            // Else its polite end waits a minute for watches that nobody closes.
+            "--shutdown-watch-termination-grace-period=2s".to_owned(),
         ];
         let name = "kube-apiserver";
         let (environment, log_folder) = (Vec::new(), self.folder.as_path());

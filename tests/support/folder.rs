@@ -24,6 +24,13 @@ pub fn run() -> &'static Path {
     &FOLDER
 }
 
+/// A folder inside it, for servers of a test's own: those that it kills or stops.
+pub fn own(name: &str) -> PathBuf {
+    let folder = run().join(name);
+    fs::create_dir(&folder).unwrap_or_else(|error| panic!("the folder {name} must be this test's alone: {error}"));
+    folder
+}
+
 /// Statics are never dropped and a killed process drops nothing, so a small shell removes the folder: it reads a pipe whose other
 /// end only this process holds, and so learns of the end, whichever it is. Servers may write for another moment: it tries again.
 fn remove_at_exit(folder: &Path) {

@@ -72,7 +72,7 @@ async fn shared<T: Send + Sync>(cell: &'static OnceCell<Result<T, String>>, star
     }
 }
 
-/// Two rustls providers in one process panic unless one is chosen first (DESIGN 5).
+/// Two rustls providers in one process panic unless one is chosen first.
 pub fn install_crypto_provider() {
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
 }

@@ -66,6 +66,7 @@ CREATE INDEX ON mailroster.learned_sender (domain, seen_at);
 -- Calls that named an address the roster does not know. A function's count is the sum of its rows: a caller takes one that nobody
 -- holds, or makes one, so counting never waits.
 CREATE TABLE mailroster.unknown_address (
+    id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     function text NOT NULL,
     count    bigint NOT NULL DEFAULT 1
 );

@@ -54,7 +54,7 @@ CREATE FUNCTION mailroster.count_unknown(caller text) RETURNS void LANGUAGE plpg
     SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE mailroster.unknown_address SET count = count + 1
-    WHERE ctid = (SELECT u.ctid FROM mailroster.unknown_address u WHERE u.function = caller LIMIT 1 FOR UPDATE SKIP LOCKED);
+    WHERE id = (SELECT u.id FROM mailroster.unknown_address u WHERE u.function = caller LIMIT 1 FOR UPDATE SKIP LOCKED);
     IF NOT FOUND THEN
         INSERT INTO mailroster.unknown_address (function) VALUES (caller);
     END IF;

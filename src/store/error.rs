@@ -1,0 +1,52 @@
+//! What can go wrong with the store, sorted by what follows from it.
+
+/// A failure of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{0}")]
+    Location(String),
+    #[error("failed to migrate the store: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    #[error("the store needs mailroster {needed} or newer; this is {here}")]
+    TooOld { needed: String, here: String },
+    #[error("another leader has taken over the store")]
+    Deposed,
+    #[error("failed to read a row of the store: {0}")]
+    Row(String),
+    #[error("failed to run the embedded Postgres: {0}")]
+    Embedded(String),
+    #[error("the store refused the change: {message} ({sqlstate})")]
+    Refused {
+        sqlstate: String,
+        message: String,
+        #[source]
+        source: sqlx::Error,
+    },
+    #[error("the store is not available: {0}")]
+    Unavailable(#[source] sqlx::Error),
+    /// Somebody else wrote at the same moment; the same work can be done again at once.
+    #[error("the store was busy: {0}")]
+    Conflict(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let Some(database) = error.as_database_error() else { return Self::Unavailable(error) };
+        let sqlstate = database.code().unwrap_or_default().into_owned();
+        match sqlstate.as_str() {
+            "40001" | "40P01" => Self::Conflict(error),
+            // Connection, resources, operator intervention, timeouts, read-only replica, system errors.
+            code if ["08", "53", "57", "58", "XX", "25"].iter().any(|class| code.starts_with(class)) => Self::Unavailable(error),
+            "55P03" => Self::Unavailable(error),
+            _ => Self::Refused { message: database.message().to_owned(), sqlstate, source: error },
+        }
+    }
+}
+
+impl StoreError {
+    /// Whether the same work may succeed by itself later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Conflict(_))
+    }
+}

@@ -1,0 +1,103 @@
+//! What others than the leader changed: the outbox, read and deleted by id, with LISTEN only to wake its reader (DESIGN 4).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sqlx::postgres::PgListener;
+
+use super::{Store, StoreError};
+use crate::model::{CanonicalAddress, DomainName};
+use crate::plan::Subject;
+
+/// A lost notification costs no more than this.
+const LOOK: Duration = Duration::from_secs(1);
+/// Rows taken at once.
+const BATCH: i64 = 5_000;
+
+/// What became dirty.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Dirty {
+    pub subjects: BTreeSet<Subject>,
+    /// Held mail changed in a way that may concern any waiting purge.
+    pub held: bool,
+    /// Domains with new learned senders.
+    pub learned: BTreeSet<DomainName>,
+}
+
+impl Dirty {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Reads the outbox.
+#[derive(Debug)]
+pub struct Feed {
+    listener: PgListener,
+    store: Store,
+}
+
+impl Feed {
+    pub async fn open(store: &Store) -> Result<Self, StoreError> {
+        let mut listener = PgListener::connect_with(store.pool()).await?;
+        listener.listen("mailroster_change").await?;
+        Ok(Self { listener, store: store.clone() })
+    }
+
+    /// Waits until there may be something to read: a notification, or a second.
+    ///
+    /// # Errors
+    /// The connection is gone; open a new feed.
+    pub async fn wait(&mut self) -> Result<(), StoreError> {
+        match tokio::time::timeout(LOOK, self.listener.recv()).await {
+            Err(_) => Ok(()),
+            Ok(received) => Ok(received.map(|_| ())?),
+        }
+    }
+
+    /// Takes what is in the outbox. Taken rows are gone: whoever takes them plans them, or plans everything after a crash.
+    pub async fn take(&self) -> Result<Dirty, StoreError> {
+        let rows: Vec<(String,)> = sqlx::query_as(
+            "WITH taken AS (DELETE FROM mailroster.change WHERE id IN (SELECT id FROM mailroster.change ORDER BY id LIMIT $1) RETURNING subject)
+             SELECT DISTINCT subject FROM taken",
+        )
+        .bind(BATCH)
+        .fetch_all(self.store.pool())
+        .await?;
+        let mut dirty = Dirty::default();
+        for (subject,) in rows {
+            dirty.note(&subject);
+        }
+        Ok(dirty)
+    }
+}
+
+impl Dirty {
+    fn note(&mut self, text: &str) {
+        let (sort, rest) = text.split_once(' ').unwrap_or((text, ""));
+        let address = || CanonicalAddress::from_store(rest);
+        match sort {
+            "address" => {
+                self.subjects.extend([Subject::Address(address()), Subject::Link(address()), Subject::Member(address())]);
+            }
+            "domain" => {
+                self.subjects.insert(Subject::Domain(DomainName::from_store(rest)));
+            }
+            "role" => {
+                if let Some((namespace, name)) = rest.split_once('/') {
+                    self.subjects.insert(Subject::Role(namespace.to_owned(), name.to_owned()));
+                }
+            }
+            "settings" => {
+                self.subjects.insert(Subject::Settings(rest.to_owned()));
+            }
+            "held" => self.held = true,
+            "learned" => {
+                self.learned.insert(DomainName::from_store(rest));
+            }
+            // A newer schema may say more than this version knows.
+            _ => tracing::warn!(subject = sort, "the store's outbox has a subject that this version does not know"),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Bringing the schema up to date: embedded migrations under an advisory lock, then ownership and grants.
+
+use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions};
+
+use super::StoreError;
+
+static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("src/store/schema");
+
+const GRANTS: &str = include_str!("schema/grants.sql");
+
+/// Migrates the store and sets who may read what. `role_prefix` names the gateway roles (SPEC 14).
+///
+/// # Errors
+/// [`StoreError::Migrate`], [`StoreError::TooOld`], or the store's own refusal.
+pub async fn migrate(options: &PgConnectOptions, role_prefix: &str) -> Result<(), StoreError> {
+    let mut connection = PgConnection::connect_with(options).await?;
+    // A view that waits for its lock stops every lookup behind it.
+    connection.execute("SET lock_timeout = '5s'; SET statement_timeout = '5min'").await?;
+    let known: bool = sqlx::query_scalar("SELECT to_regclass('mailroster.installation') IS NOT NULL").fetch_one(&mut connection).await?;
+    if known {
+        let needed: String = sqlx::query_scalar("SELECT oldest_version FROM mailroster.installation").fetch_one(&mut connection).await?;
+        let here = env!("CARGO_PKG_VERSION");
+        if version(here) < version(&needed) {
+            return Err(StoreError::TooOld { needed, here: here.to_owned() });
+        }
+    }
+    MIGRATOR.run(&mut connection).await?;
+    sqlx::query("SELECT set_config('mailroster.role_prefix', $1, false)").bind(role_prefix).execute(&mut connection).await?;
+    connection.execute(GRANTS).await?;
+    connection.close().await?;
+    Ok(())
+}
+
+fn version(text: &str) -> Vec<u64> {
+    text.split(['.', '-', '+']).map_while(|part| part.parse().ok()).collect()
+}

@@ -1,0 +1,96 @@
+//! Postgres: what the roster is kept in. Reads rows into [`crate::plan::Observed`], executes [`crate::plan::Change`]s, tells what others
+//! changed. Decides nothing: every rule about mail is in `plan`, every reference and uniqueness a constraint of the schema.
+//!
+//! Only the leader writes ([`Leader`]); each of its transactions begins with the fence (DESIGN 4), so a deposed leader cannot.
+
+mod embedded;
+mod error;
+mod feed;
+mod housekeeping;
+mod leader;
+mod migrate;
+mod passwords;
+mod read;
+mod rows;
+mod write;
+
+pub use embedded::Embedded;
+pub use error::StoreError;
+pub use feed::{Dirty, Feed};
+pub use leader::{Claim, Leader, LeaderError};
+pub use migrate::migrate;
+pub use passwords::KnownPasswords;
+pub use read::Scope;
+pub use write::Executed;
+
+use std::path::PathBuf;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+/// No statement of ours takes longer than this on a healthy server.
+const STATEMENT_TIMEOUT: &str = "30s";
+/// A transaction that sleeps holds its locks no longer than this (DESIGN 4).
+const IDLE_TIMEOUT: &str = "10s";
+/// How long to wait for a connection.
+const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// Where the store is and how to connect.
+#[derive(Debug, Clone)]
+pub struct Location {
+    /// A Postgres URL, or `embedded:DIR`.
+    pub url: String,
+    /// Read at each connect of a new pool.
+    pub password_file: Option<PathBuf>,
+}
+
+/// Connections to the store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: PgPool,
+    options: PgConnectOptions,
+}
+
+impl Store {
+    /// Makes a pool. Nothing is connected yet: a store that is away is an error of its first use.
+    ///
+    /// `application` shows in `pg_stat_activity`.
+    ///
+    /// # Errors
+    /// [`StoreError::Location`] when the URL can't be read.
+    pub fn open(location: &Location, application: &str) -> Result<Self, StoreError> {
+        let mut options = PgConnectOptions::from_str(&location.url)
+            .map_err(|error| StoreError::Location(format!("--store is no Postgres URL (postgres://USER@HOST/DATABASE): {error}")))?;
+        if let Some(file) = &location.password_file {
+            let password = std::fs::read_to_string(file)
+                .map_err(|error| StoreError::Location(format!("failed to read {}: {error}", file.display())))?;
+            options = options.password(password.trim_end_matches(['\r', '\n']));
+        }
+        let options = options.application_name(application).options([
+            ("statement_timeout", STATEMENT_TIMEOUT),
+            ("idle_in_transaction_session_timeout", IDLE_TIMEOUT),
+            ("TimeZone", "UTC"),
+        ]);
+        let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(ACQUIRE).connect_lazy_with(options.clone());
+        Ok(Self { pool, options })
+    }
+
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// How to connect, for what needs a connection of its own.
+    #[must_use]
+    pub fn connect_options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
+    /// The store's clock (SPEC C12).
+    pub async fn now(&self) -> Result<jiff::Timestamp, StoreError> {
+        let micros: i64 =
+            sqlx::query_scalar("SELECT (extract(epoch FROM mailroster.now()) * 1000000)::bigint").fetch_one(&self.pool).await?;
+        jiff::Timestamp::from_microsecond(micros).map_err(|error| StoreError::Row(format!("the store's clock: {error}")))
+    }
+}
