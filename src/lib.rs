@@ -4,6 +4,8 @@
 pub mod api;
 #[cfg(feature = "operator")]
 pub mod cli;
+#[cfg(feature = "operator")]
+pub mod engine;
 pub mod model;
 #[cfg(feature = "operator")]
 pub mod operator;

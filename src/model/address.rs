@@ -100,12 +100,9 @@ impl Address {
         let lower = local.nfc().collect::<String>().to_lowercase();
         let unicode = domain.unicode();
         // Every spelling of the local part under every spelling of the domain: a mail server may have converted one without the other.
-        let mut keys = vec![canonical.clone()];
-        for key in [format!("{folded}@{unicode}"), format!("{lower}@{domain}"), format!("{lower}@{unicode}")] {
-            if !keys.contains(&key) {
-                keys.push(key);
-            }
-        }
+        let spellings = [format!("{folded}@{unicode}"), format!("{lower}@{domain}"), format!("{lower}@{unicode}")];
+        let others: std::collections::BTreeSet<_> = spellings.into_iter().filter(|key| *key != canonical).collect();
+        let keys = std::iter::once(canonical.clone()).chain(others).collect();
         Ok(Self { canonical: CanonicalAddress(Arc::from(canonical)), declared: text.to_owned(), keys })
     }
 
@@ -120,7 +117,7 @@ impl Address {
         &self.declared
     }
 
-    /// The spellings under which a mail server may ask, the canonical one first (SPEC A1).
+    /// The spellings under which a mail server may ask, the canonical one first, the others in order (SPEC A1).
     #[must_use]
     pub fn keys(&self) -> &[String] {
         &self.keys

@@ -243,6 +243,13 @@ impl Resource {
         !self.deleting && !self.finalizer && matches!(self.declared, Ok(Declared::Link(_) | Declared::Delegation(_) | Declared::Role(_)))
     }
 
+    /// Whether nothing but its status can have changed: the API server raises the generation with each change of a spec.
+    #[must_use]
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        let of = |r: &Self| (r.created, r.generation, r.deleting, r.finalizer, r.actions.clone(), r.declared.is_ok());
+        of(self) == of(other)
+    }
+
     /// Age order among claimants of one subject (A6).
     #[must_use]
     pub fn seniority(&self) -> (Timestamp, &str, &str) {

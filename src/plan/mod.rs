@@ -161,6 +161,23 @@ fn blank(resource: &Resource, ready: Finding, detail: Detail) -> Verdict {
     Verdict { generation: resource.generation, ready, conditions: Vec::new(), detail, handled: BTreeMap::new(), release: resource.deleting }
 }
 
+/// What a resource says that changed while the store was away (C11).
+#[must_use]
+pub fn waiting_for_store(resource: &Resource) -> Verdict {
+    let violation = Violation::new(Reason::StoreUnavailable, "the store can't be reached; what was in force before stays in force");
+    Verdict { release: false, ..judge_refused(resource, &violation, resource.key.kind) }
+}
+
+/// What a resource says that a fault of ours keeps from coming into force.
+#[must_use]
+pub fn internal_error(resource: &Resource, fault: &str) -> Verdict {
+    let violation = Violation::new(
+        Reason::InternalError,
+        format!("a fault in mailroster, not in the resource: {fault}; it is tried again when anything changes"),
+    );
+    Verdict { release: false, ..judge_refused(resource, &violation, resource.key.kind) }
+}
+
 /// A resource whose spec says nothing that could be acted on.
 fn judge_refused(resource: &Resource, violation: &Violation, kind: Kind) -> Verdict {
     let ready = Finding::from(violation.clone());

@@ -95,6 +95,25 @@ impl Roster {
         self.resources.get_mut(key).map(|resource| &mut resource.last)
     }
 
+    /// Fills in what the Secret of an EmailAddress offers now.
+    pub fn set_offer(&mut self, key: &ResourceKey, offer: super::desired::Offer) {
+        if let Some(Ok(Declared::Address(declared))) = self.resources.get_mut(key).map(|resource| &mut resource.declared)
+            && let Some(password) = &mut declared.password
+        {
+            password.offer = offer;
+        }
+    }
+
+    /// The settings that a namespace declares, else the defaults.
+    #[must_use]
+    pub fn settings(&self, namespace: &str) -> super::settings::Settings {
+        let key = self.claimants(&Subject::Settings(namespace.to_owned())).next();
+        match key.and_then(|key| self.resources.get(key)).map(|resource| &resource.declared) {
+            Some(Ok(Declared::Settings(settings))) => settings.clone(),
+            _ => super::settings::Settings::default(),
+        }
+    }
+
     #[must_use]
     pub fn is_deleted(&self, key: &ResourceKey) -> bool {
         self.deleted.contains(key)
@@ -156,6 +175,21 @@ impl Roster {
             keys.extend(self.claimants(&subject).filter(|key| key.kind != Kind::AdminRole && !slice.keys.contains(*key)).cloned());
             if matches!(subject, Subject::Member(_)) && slice.keys.iter().any(|key| key.kind == Kind::AdminRole) {
                 keys.extend(self.claimants(&subject).filter(|key| !slice.keys.contains(*key)).cloned());
+            }
+        }
+    }
+
+    /// Owners of rows that do not decode claim nothing that an index could find; they are brought in by what they own.
+    pub fn add_unreadable_owners(&self, desired: &mut Desired, observed: &super::Observed) {
+        let of = |kind: Kind, namespace: &str, owner: &Option<String>| owner.as_ref().map(|name| ResourceKey::new(kind, namespace, name));
+        let addresses = observed.addresses.values().filter_map(|row| of(Kind::EmailAddress, &row.namespace, &row.owner));
+        let domains = observed.domains.values().filter_map(|row| of(Kind::InternalDomain, &row.namespace, &row.owner));
+        let links = observed.links.iter().filter_map(|(_, row)| of(Kind::AliasLink, &row.namespace, &row.owner));
+        let delegations = observed.delegations.iter().filter_map(|(_, row)| of(Kind::DelegateMailbox, &row.namespace, &row.owner));
+        let roles = observed.roles.keys().map(|(namespace, name)| ResourceKey::new(Kind::AdminRole, namespace, name));
+        for key in addresses.chain(domains).chain(links).chain(delegations).chain(roles) {
+            if let Some(resource) = self.resources.get(&key).filter(|resource| resource.declared.is_err()) {
+                desired.resources.entry(key).or_insert_with(|| resource.clone());
             }
         }
     }

@@ -74,7 +74,10 @@ impl Embedded {
             if ended.is_some() || tokio::time::Instant::now() > deadline {
                 let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
                 let tail: Vec<_> = log.lines().rev().take(5).collect();
-                return Err(StoreError::Embedded(format!("postgres did not start: {}", tail.into_iter().rev().collect::<Vec<_>>().join(" / "))));
+                return Err(StoreError::Embedded(format!(
+                    "postgres did not start: {}",
+                    tail.into_iter().rev().collect::<Vec<_>>().join(" / ")
+                )));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -93,8 +96,12 @@ impl Embedded {
 fn binaries() -> Result<PathBuf, StoreError> {
     let on_path = std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect::<Vec<_>>()).unwrap_or_default();
     let version = |path: &PathBuf| path.parent().and_then(|p| p.file_name()?.to_str()?.parse::<u32>().ok()).unwrap_or(0);
-    let mut debian: Vec<_> =
-        std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path().join("bin")).collect();
+    let mut debian: Vec<_> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .map(|entry| entry.path().join("bin"))
+        .collect();
     debian.sort_by_key(|path| std::cmp::Reverse(version(path)));
     on_path
         .into_iter()
@@ -102,7 +109,11 @@ fn binaries() -> Result<PathBuf, StoreError> {
         .find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
         // On PATH these two may be links to where all of Postgres's programs are.
         .map(|folder| folder.join("postgres").canonicalize().ok().and_then(|real| Some(real.parent()?.to_owned())).unwrap_or(folder))
-        .ok_or_else(|| StoreError::Embedded("no initdb and postgres on PATH or in /usr/lib/postgresql; install them: apt-get install postgresql".to_owned()))
+        .ok_or_else(|| {
+            StoreError::Embedded(
+                "no initdb and postgres on PATH or in /usr/lib/postgresql; install them: apt-get install postgresql".to_owned(),
+            )
+        })
 }
 
 /// Postgres refuses to run as root.

@@ -16,7 +16,12 @@ pub enum StoreError {
     #[error("failed to run the embedded Postgres: {0}")]
     Embedded(String),
     #[error("the store refused the change: {message} ({sqlstate})")]
-    Refused { sqlstate: String, message: String, #[source] source: sqlx::Error },
+    Refused {
+        sqlstate: String,
+        message: String,
+        #[source]
+        source: sqlx::Error,
+    },
     #[error("the store is not available: {0}")]
     Unavailable(#[source] sqlx::Error),
     /// Somebody else wrote at the same moment; the same work can be done again at once.

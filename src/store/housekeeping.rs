@@ -14,7 +14,9 @@ impl Leader {
             let Ok(from) = first.checked_add(jiff::Span::new().months(ahead)) else { continue };
             let Ok(to) = from.checked_add(jiff::Span::new().months(1)) else { continue };
             let name = format!("audit_{}", from.strftime("%Y_%m"));
-            let sql = format!("CREATE TABLE IF NOT EXISTS mailroster.{name} PARTITION OF mailroster.audit FOR VALUES FROM ('{from}') TO ('{to}')");
+            let sql = format!(
+                "CREATE TABLE IF NOT EXISTS mailroster.{name} PARTITION OF mailroster.audit FOR VALUES FROM ('{from}') TO ('{to}')"
+            );
             sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *transaction).await?;
         }
         let old: Vec<(String,)> = sqlx::query_as(

@@ -52,13 +52,13 @@ impl Leader {
     /// # Errors
     /// [`LeaderError::Foreign`] names the installation that owns the store.
     pub async fn take(store: &Store, claim: &Claim) -> Result<Self, LeaderError> {
-        let mut session = PgConnection::connect_with(store.options()).await?;
+        let mut session = PgConnection::connect_with(store.connect_options()).await?;
         let owner: Option<String> = sqlx::query_scalar("SELECT id FROM mailroster.installation").fetch_one(&mut session).await?;
         if let Some(owner) = owner.filter(|owner| *owner != claim.installation && !claim.take_over) {
             return Err(LeaderError::Foreign { owner, mine: claim.installation.clone() });
         }
         // Sessions of older leaders, in this database and under our role: their transactions end here, before the epoch moves.
-        let application = store.options().get_application_name().unwrap_or_default().to_owned();
+        let application = store.connect_options().get_application_name().unwrap_or_default().to_owned();
         sqlx::query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
              WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
@@ -68,9 +68,11 @@ impl Leader {
         .execute(&mut session)
         .await?;
         sqlx::query("SET lock_timeout = '5s'").execute(&mut session).await?;
-        sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut session).await.map_err(|error| match StoreError::from(error) {
-            StoreError::Unavailable(sqlx::Error::Database(e)) if e.code().as_deref() == Some("55P03") => LeaderError::Busy,
-            other => LeaderError::Store(other),
+        sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut session).await.map_err(|error| {
+            match StoreError::from(error) {
+                StoreError::Unavailable(sqlx::Error::Database(e)) if e.code().as_deref() == Some("55P03") => LeaderError::Busy,
+                other => LeaderError::Store(other),
+            }
         })?;
         let epoch: i64 = sqlx::query_scalar(
             "UPDATE mailroster.installation
@@ -100,10 +102,11 @@ impl Leader {
     /// [`StoreError::Deposed`] when a newer leader exists: stop writing anything, anywhere.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
         let mut transaction = self.store.pool().begin().await?;
-        let batches: Option<i64> = sqlx::query_scalar("UPDATE mailroster.installation SET batches = batches + 1 WHERE epoch = $1 RETURNING batches")
-            .bind(self.epoch)
-            .fetch_optional(&mut *transaction)
-            .await?;
+        let batches: Option<i64> =
+            sqlx::query_scalar("UPDATE mailroster.installation SET batches = batches + 1 WHERE epoch = $1 RETURNING batches")
+                .bind(self.epoch)
+                .fetch_optional(&mut *transaction)
+                .await?;
         if batches.is_none() {
             return Err(StoreError::Deposed);
         }
@@ -113,17 +116,20 @@ impl Leader {
 
     /// The batch counter and whether mail servers are answered. A counter lower than one seen before means an older store (DESIGN 4).
     pub async fn state(&self) -> Result<(i64, bool), StoreError> {
-        let row: Option<(i64, bool)> = sqlx::query_as("SELECT batches, answers_since IS NOT NULL FROM mailroster.installation WHERE epoch = $1")
-            .bind(self.epoch)
-            .fetch_optional(self.store.pool())
-            .await?;
+        let row: Option<(i64, bool)> =
+            sqlx::query_as("SELECT batches, answers_since IS NOT NULL FROM mailroster.installation WHERE epoch = $1")
+                .bind(self.epoch)
+                .fetch_optional(self.store.pool())
+                .await?;
         row.ok_or(StoreError::Deposed)
     }
 
     /// V3: from now on mail servers are answered. Called once a plan made from complete lists was executed.
     pub async fn answer(&self) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
-        sqlx::query("UPDATE mailroster.installation SET answers_since = mailroster.now() WHERE answers_since IS NULL").execute(&mut *transaction).await?;
+        sqlx::query("UPDATE mailroster.installation SET answers_since = mailroster.now() WHERE answers_since IS NULL")
+            .execute(&mut *transaction)
+            .await?;
         transaction.commit().await?;
         Ok(())
     }

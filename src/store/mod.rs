@@ -9,6 +9,7 @@ mod feed;
 mod housekeeping;
 mod leader;
 mod migrate;
+mod passwords;
 mod read;
 mod rows;
 mod write;
@@ -18,6 +19,7 @@ pub use error::StoreError;
 pub use feed::{Dirty, Feed};
 pub use leader::{Claim, Leader, LeaderError};
 pub use migrate::migrate;
+pub use passwords::KnownPasswords;
 pub use read::Scope;
 pub use write::Executed;
 
@@ -61,12 +63,15 @@ impl Store {
         let mut options = PgConnectOptions::from_str(&location.url)
             .map_err(|error| StoreError::Location(format!("--store is no Postgres URL (postgres://USER@HOST/DATABASE): {error}")))?;
         if let Some(file) = &location.password_file {
-            let password = std::fs::read_to_string(file).map_err(|error| StoreError::Location(format!("failed to read {}: {error}", file.display())))?;
+            let password = std::fs::read_to_string(file)
+                .map_err(|error| StoreError::Location(format!("failed to read {}: {error}", file.display())))?;
             options = options.password(password.trim_end_matches(['\r', '\n']));
         }
-        let options = options
-            .application_name(application)
-            .options([("statement_timeout", STATEMENT_TIMEOUT), ("idle_in_transaction_session_timeout", IDLE_TIMEOUT), ("TimeZone", "UTC")]);
+        let options = options.application_name(application).options([
+            ("statement_timeout", STATEMENT_TIMEOUT),
+            ("idle_in_transaction_session_timeout", IDLE_TIMEOUT),
+            ("TimeZone", "UTC"),
+        ]);
         let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(ACQUIRE).connect_lazy_with(options.clone());
         Ok(Self { pool, options })
     }
@@ -76,13 +81,16 @@ impl Store {
         &self.pool
     }
 
-    pub(crate) fn options(&self) -> &PgConnectOptions {
+    /// How to connect, for what needs a connection of its own.
+    #[must_use]
+    pub fn connect_options(&self) -> &PgConnectOptions {
         &self.options
     }
 
     /// The store's clock (SPEC C12).
     pub async fn now(&self) -> Result<jiff::Timestamp, StoreError> {
-        let micros: i64 = sqlx::query_scalar("SELECT (extract(epoch FROM mailroster.now()) * 1000000)::bigint").fetch_one(&self.pool).await?;
+        let micros: i64 =
+            sqlx::query_scalar("SELECT (extract(epoch FROM mailroster.now()) * 1000000)::bigint").fetch_one(&self.pool).await?;
         jiff::Timestamp::from_microsecond(micros).map_err(|error| StoreError::Row(format!("the store's clock: {error}")))
     }
 }

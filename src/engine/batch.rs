@@ -1,0 +1,283 @@
+//! One batch: dirty keys -> closure -> rows -> plan -> one transaction -> verdicts.
+
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{BATCH, Engine, Outcome, REST, Surroundings};
+use crate::model::{Kind, ResourceKey};
+use crate::plan::desired::{Action, Declared};
+use crate::plan::slice::Slice;
+use crate::plan::{self, Change, Plan, Subject, Verdict};
+use crate::store::{Scope, StoreError};
+
+/// Busy rows are tried again at once, this often.
+const TRIES: usize = 5;
+
+/// The keys and subjects that a batch sets out with.
+#[derive(Clone, Default)]
+struct Seed {
+    keys: BTreeSet<ResourceKey>,
+    subjects: BTreeSet<Subject>,
+    ended: BTreeSet<ResourceKey>,
+}
+
+impl Seed {
+    fn len(&self) -> usize {
+        self.keys.len() + self.subjects.len() + self.ended.len()
+    }
+
+    /// Halves, for finding out who breaks a batch.
+    fn split(self) -> (Self, Self) {
+        fn halve<T: Ord>(set: BTreeSet<T>) -> (BTreeSet<T>, BTreeSet<T>) {
+            let half = set.len().div_ceil(2);
+            let mut iter = set.into_iter();
+            (iter.by_ref().take(half).collect(), iter.collect())
+        }
+        let ((keys, k), (subjects, s), (ended, e)) = (halve(self.keys), halve(self.subjects), halve(self.ended));
+        if k.is_empty() && s.is_empty() && e.is_empty() {
+            return (Self { keys, ..Self::default() }, Self { subjects, ended, ..Self::default() });
+        }
+        (Self { keys, subjects, ended }, Self { keys: k, subjects: s, ended: e })
+    }
+}
+
+impl<S: Surroundings> Engine<S> {
+    /// Takes what is dirty, at most a batch of it, and sees it through.
+    pub(super) async fn work(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
+        let oldest = self.dirty.values().min().copied();
+        self.observer.queue(self.dirty.len(), oldest.map_or(std::time::Duration::ZERO, |since| since.elapsed()));
+        let mut seed = Seed::default();
+        while seed.keys.len() < BATCH
+            && let Some(((_, key), _)) = self.dirty.pop_first()
+        {
+            seed.keys.insert(key);
+        }
+        while seed.subjects.len() < BATCH
+            && let Some(subject) = self.subjects.pop_first()
+        {
+            seed.subjects.insert(subject);
+        }
+        while seed.ended.len() < BATCH
+            && let Some(key) = self.ended.pop_first()
+        {
+            seed.ended.insert(key);
+        }
+        let mut seeds = vec![seed];
+        while let Some(seed) = seeds.pop() {
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+            match self.see_through(&seed).await {
+                Ok(()) => self.rest = REST.0,
+                Err(Failure::Deposed) => return Err(StoreError::Deposed),
+                Err(Failure::Later(error)) => {
+                    self.put_back(seed).await;
+                    for rest in seeds {
+                        self.put_back(rest).await;
+                    }
+                    self.store_failed(&error);
+                    return Ok(());
+                }
+                Err(Failure::Broken(reason)) if seed.len() > 1 => {
+                    tracing::warn!(reason, keys = seed.len(), "a batch failed; looking for what breaks it");
+                    let (first, second) = seed.split();
+                    seeds.extend([second, first].into_iter().filter(|part| part.len() > 0));
+                }
+                Err(Failure::Broken(reason)) => self.isolate(seed, &reason).await,
+            }
+        }
+        Ok(())
+    }
+
+    async fn see_through(&mut self, seed: &Seed) -> Result<(), Failure> {
+        let began = Instant::now();
+        for attempt in 1.. {
+            let (scope, plan) = self.plan(seed).await?;
+            if plan.changes.is_empty() {
+                self.hand_out(seed, &scope, plan, began).await;
+                return Ok(());
+            }
+            match self.leader.execute(&plan.changes, &plan.audit).await {
+                Ok(_) => {
+                    self.hand_out(seed, &scope, plan, began).await;
+                    return Ok(());
+                }
+                Err(StoreError::Conflict(error)) if attempt < TRIES => tracing::debug!(%error, attempt, "rows were busy; planning again"),
+                Err(StoreError::Conflict(error)) => return Err(Failure::Later(StoreError::Conflict(error))),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the slice, reads it and plans it.
+    async fn plan(&mut self, seed: &Seed) -> Result<(Scope, Plan), Failure> {
+        let mut slice = Slice { keys: seed.keys.clone(), subjects: seed.subjects.clone() };
+        let named: BTreeSet<_> = seed.keys.union(&seed.ended).cloned().collect();
+        slice.subjects.extend(self.leader.store().owned(&named).await?);
+        let of_subjects: Vec<_> = slice.subjects.iter().flat_map(|subject| self.roster.dependents(subject)).collect();
+        slice.keys.extend(
+            of_subjects
+                .into_iter()
+                .filter(|key| key.kind != Kind::AdminRole || seed.keys.contains(key) || seed.subjects.len() < BATCH / 10),
+        );
+        self.roster.close(&mut slice);
+        let mut scope = Scope { slice, ..Scope::default() };
+        self.mark_domains(&mut scope);
+        let guarded = self.leader.store().guarded(&scope).await?;
+        if !guarded.is_subset(&scope.slice.subjects) {
+            scope.slice.subjects.extend(guarded);
+            self.roster.close(&mut scope.slice);
+            self.mark_domains(&mut scope);
+        }
+        scope.count.extend(self.counting.for_batch());
+        let (observed, now) = self.leader.store().observe(&scope).await?;
+        self.schedule.set_clock(now);
+        self.shelter(&scope, seed).await?;
+        let mut desired = self.roster.desired(&scope.slice);
+        self.roster.add_unreadable_owners(&mut desired, &observed);
+        let plan = std::panic::catch_unwind(AssertUnwindSafe(|| plan::plan(&desired, &observed, now)));
+        let plan = plan.map_err(|_| Failure::Broken("a panic while planning".to_owned()))?;
+        Ok((scope, plan))
+    }
+
+    /// Which domains are about to go or to change hands: they need more rows.
+    fn mark_domains(&self, scope: &mut Scope) {
+        for key in scope.slice.keys.iter().filter(|key| key.kind == Kind::InternalDomain) {
+            let Some(resource) = self.roster.get(key) else { continue };
+            let Ok(Declared::Domain(declared)) = &resource.declared else { continue };
+            if resource.deleting && declared.delete {
+                scope.leaving.insert(declared.domain.clone());
+            }
+            if resource.actions.0.contains_key(&Action::TransferTo) {
+                scope.handing_over.insert(declared.domain.clone());
+            }
+        }
+    }
+
+    /// U4: asks the cluster whether the ends in this batch mean anything.
+    async fn shelter(&mut self, scope: &Scope, seed: &Seed) -> Result<(), Failure> {
+        let ending = |key: &&ResourceKey| self.roster.is_deleted(key) || self.roster.get(key).is_some_and(|resource| resource.deleting);
+        let places: BTreeSet<_> =
+            scope.slice.keys.iter().chain(&seed.ended).filter(ending).map(|key| (key.kind, key.namespace.clone())).collect();
+        if places.is_empty() {
+            return Ok(());
+        }
+        let places: Vec<_> = places.into_iter().collect();
+        let sheltered = self.surroundings.sheltered(&places).await.map_err(|error| {
+            tracing::warn!(error, "can't find out whether a namespace is ending");
+            Failure::Later(StoreError::Unavailable(sqlx::Error::Io(std::io::Error::other(error))))
+        })?;
+        for (kind, namespace) in places {
+            let now = sheltered.contains(&(kind, namespace.clone()));
+            self.roster.shelter(kind, &namespace, now);
+        }
+        Ok(())
+    }
+
+    /// What was planned is in force: tell everybody, and find out whom it concerns.
+    async fn hand_out(&mut self, seed: &Seed, scope: &Scope, plan: Plan, began: Instant) {
+        self.observer.batch(scope.slice.keys.len(), began.elapsed());
+        self.roster.forget_deleted(&seed.ended);
+        let mut concerned = BTreeSet::new();
+        for change in &plan.changes {
+            for subject in change.subjects() {
+                concerned.extend(self.roster.dependents(&subject));
+            }
+            self.note_change(change);
+            if let Change::PutCredential { address, .. } = change {
+                for key in self.roster.claimants(&Subject::Address(address.clone())).cloned().collect::<Vec<_>>() {
+                    self.passwords.in_force(&key);
+                }
+            }
+        }
+        for key in concerned {
+            if !scope.slice.keys.contains(&key) {
+                self.touch(key);
+            }
+        }
+        for subject in scope.slice.subjects.iter().filter(|s| matches!(s, Subject::Domain(_) | Subject::Address(_))) {
+            let at = plan.moments.iter().filter(|(_, of)| of == subject).map(|(at, _)| *at).min();
+            self.schedule.set(subject.clone(), at);
+        }
+        for work in &plan.passwords {
+            self.offer(&work.key);
+            let Some(resource) = self.roster.get(&work.key) else { continue };
+            let Ok(Declared::Address(declared)) = &resource.declared else { continue };
+            if let Some(password) = &declared.password {
+                let settings = self.roster.settings(&work.key.namespace);
+                self.passwords.begin(&work.key, &work.address, password, settings.password, settings.history);
+            }
+        }
+        for note in plan.notes {
+            let _ = self.outbox.send(Outcome::Note(note)).await;
+        }
+        let changed = !plan.changes.is_empty();
+        for (key, verdict) in plan.verdicts {
+            self.observer.reconciled(key.kind, verdict.ready.is_fine(), changed);
+            let span = tracing::debug_span!("reconcile", kind = %key.kind, namespace = key.namespace, name = key.name);
+            span.in_scope(|| tracing::debug!(reason = %verdict.ready.reason, "planned"));
+            let _ = self.outbox.send(Outcome::Verdict { key, verdict: Box::new(verdict) }).await;
+        }
+    }
+
+    fn note_change(&mut self, change: &Change) {
+        match change {
+            Change::PutAddress { address, .. } | Change::DeleteAddress { address, .. } => self.counting.changed(&address.domain()),
+            Change::PutDomain { domain, .. } => self.counting.changed(domain),
+            _ => {}
+        }
+    }
+
+    /// Back into the queue; what was already in force keeps its status, what changed meanwhile says why it waits (C11).
+    async fn put_back(&mut self, seed: Seed) {
+        for key in &seed.keys {
+            let Some(resource) = self.roster.get(key) else { continue };
+            if resource.last.generation != resource.generation && !resource.lacks_finalizer() {
+                let verdict = plan::waiting_for_store(resource);
+                let _ = self.outbox.send(Outcome::Verdict { key: key.clone(), verdict: Box::new(verdict) }).await;
+            }
+        }
+        for key in seed.keys {
+            self.touch(key);
+        }
+        self.subjects.extend(seed.subjects);
+        self.ended.extend(seed.ended);
+    }
+
+    /// The one that breaks every batch: it says so, and nobody else is harmed.
+    async fn isolate(&mut self, seed: Seed, reason: &str) {
+        for key in &seed.keys {
+            tracing::error!(kind = %key.kind, namespace = key.namespace, name = key.name, reason, "the resource can't be brought into force");
+            if let Some(resource) = self.roster.get(key) {
+                let verdict: Verdict = plan::internal_error(resource, reason);
+                let _ = self.outbox.send(Outcome::Verdict { key: key.clone(), verdict: Box::new(verdict) }).await;
+            }
+        }
+        if seed.keys.is_empty() {
+            tracing::error!(reason, subjects = ?seed.subjects, ended = ?seed.ended, "the change can't be carried out");
+        }
+    }
+}
+
+/// Why a batch did not come through.
+enum Failure {
+    Deposed,
+    /// The store is away: the same again later.
+    Later(StoreError),
+    /// Our own plan can't be carried out.
+    Broken(String),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Deposed => Self::Deposed,
+            error @ (StoreError::Unavailable(_) | StoreError::Conflict(_)) => Self::Later(error),
+            error => Self::Broken(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What goes into the engine and what comes out.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use crate::model::{Kind, ResourceKey, Secret};
+use crate::plan::desired::{Resource, Work};
+use crate::plan::{Note, Verdict};
+use crate::store::Dirty;
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A resource as it is now.
+    Applied(Box<Resource>),
+    /// A resource is no more. `seen`: its end was meant; otherwise it only vanished from sight (U6).
+    Gone { key: ResourceKey, seen: bool },
+    /// The list of a kind in a namespace ("" for all) is complete.
+    Listed { kind: Kind, namespace: String },
+    /// Plan it once more.
+    Again(ResourceKey),
+    /// Plan all of it once more: the store may be older than it was.
+    Everything,
+    /// The store's outbox.
+    Changed(Dirty),
+    /// The store's clock, now.
+    Clock(jiff::Timestamp),
+    /// What can be seen of a Secret.
+    Secret { namespace: String, name: String, view: SecretView },
+    /// Work on a password is done.
+    Worked { key: ResourceKey, fingerprint: Vec<u8>, work: Work },
+}
+
+/// What can be seen of a Secret (P1).
+#[derive(Debug, Clone)]
+pub enum SecretView {
+    Values(BTreeMap<String, Secret<Vec<u8>>>),
+    Absent,
+    /// There, without the label that lets us read it.
+    Unlabelled,
+    /// Reading Secrets in the namespace is forbidden; what to grant.
+    Forbidden(String),
+}
+
+/// What the engine says of a resource; only ever of a plan that was executed.
+#[derive(Debug)]
+pub enum Outcome {
+    Verdict { key: ResourceKey, verdict: Box<Verdict> },
+    Note(Note),
+}
+
+/// What only the cluster knows.
+pub trait Surroundings: Send + Sync {
+    /// Of these, where the end of a resource means nothing by itself: the namespace or the kind is ending, or may not be seen (U4).
+    ///
+    /// # Errors
+    /// A text for the log: it can't be found out now, and nothing may be concluded.
+    fn sheltered(&self, places: &[(Kind, String)]) -> impl Future<Output = Result<Vec<(Kind, String)>, String>> + Send;
+
+    /// A resource takes its password from this Secret: its view is to be sent, now and at each change.
+    fn wants_secret(&self, namespace: &str, name: &str);
+}

@@ -1,0 +1,305 @@
+//! The loop that joins them: what became dirty is read, planned, written in one transaction, and each resource gets its verdict.
+//!
+//! Natural batching: a batch takes every key that became dirty while the last one ran, at most [`BATCH`]. No timers but one: the next
+//! moment that a plan named. The engine knows neither Kubernetes nor LDAP: inputs come in, outcomes go out, and [`Surroundings`]
+//! answers the one question that only the cluster can.
+
+mod batch;
+mod counts;
+mod inbox;
+mod passwords;
+mod schedule;
+
+pub use inbox::{Input, Outcome, SecretView, Surroundings};
+pub use passwords::FingerprintKey;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{DomainName, Kind, ResourceKey};
+use crate::plan::Subject;
+use crate::plan::desired::{Declared, Offer};
+use crate::plan::slice::Roster;
+use crate::store::{Leader, StoreError};
+use counts::Counting;
+use passwords::Passwords;
+use schedule::Schedule;
+
+/// Keys a batch takes at the most; their closure may be larger.
+const BATCH: usize = 1_000;
+/// How long the engine rests after the store failed, at first and at the most.
+const REST: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+/// What the engine tells whoever watches it work.
+pub trait Observer: Send + Sync {
+    /// A batch came through.
+    fn batch(&self, resources: usize, took: Duration);
+    /// One resource of it.
+    fn reconciled(&self, kind: Kind, in_force: bool, changed: bool);
+    fn store_failed(&self, error: &StoreError, took: Duration);
+    fn queue(&self, depth: usize, age: Duration);
+    fn password(&self, result: &'static str, took: Duration);
+    /// How many ends of an action are held in the domains of the last batch (U4).
+    fn held(&self, action: &'static str, count: usize);
+}
+
+/// The loop's state.
+pub struct Engine<S> {
+    leader: Arc<Leader>,
+    surroundings: S,
+    observer: Arc<dyn Observer>,
+    outbox: mpsc::Sender<Outcome>,
+    roster: Roster,
+    /// Keys to plan, with the time since when; the urgent ones first.
+    dirty: BTreeMap<(bool, ResourceKey), Instant>,
+    subjects: BTreeSet<Subject>,
+    ended: BTreeSet<ResourceKey>,
+    listed: BTreeSet<(Kind, String)>,
+    expected: BTreeSet<(Kind, String)>,
+    secrets: BTreeMap<(String, String), SecretView>,
+    passwords: Passwords,
+    schedule: Schedule,
+    counting: Counting,
+    answering: bool,
+    rest: Duration,
+    rest_until: Option<Instant>,
+}
+
+/// What the engine is started with.
+pub struct Start<S> {
+    pub leader: Arc<Leader>,
+    pub surroundings: S,
+    pub observer: Arc<dyn Observer>,
+    pub outbox: mpsc::Sender<Outcome>,
+    /// Every list that has to be complete before a plan may conclude anything from absence.
+    pub expected: BTreeSet<(Kind, String)>,
+    pub fingerprint_key: FingerprintKey,
+    /// Whether mail servers are answered already (V3).
+    pub answering: bool,
+    /// Where work on passwords comes back.
+    pub inbox: mpsc::Sender<Input>,
+}
+
+impl<S: Surroundings> Engine<S> {
+    pub fn new(start: Start<S>) -> Self {
+        let passwords = Passwords::new(start.fingerprint_key, start.leader.store().clone(), start.inbox, start.observer.clone());
+        Self {
+            leader: start.leader,
+            surroundings: start.surroundings,
+            observer: start.observer,
+            outbox: start.outbox,
+            roster: Roster::default(),
+            dirty: BTreeMap::new(),
+            subjects: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            listed: BTreeSet::new(),
+            expected: start.expected,
+            secrets: BTreeMap::new(),
+            passwords,
+            schedule: Schedule::default(),
+            counting: Counting::default(),
+            answering: start.answering,
+            rest: REST.0,
+            rest_until: None,
+        }
+    }
+
+    /// Runs until `stop`, finishing the batch in hand.
+    ///
+    /// # Errors
+    /// [`StoreError::Deposed`]: a newer leader writes; nothing may be written any more, anywhere.
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<Input>, stop: CancellationToken) -> Result<(), StoreError> {
+        loop {
+            let wake = self.next_wake();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                input = inbox.recv() => match input {
+                    None => return Ok(()),
+                    Some(input) => self.absorb(input),
+                },
+                () = sleep_until(wake) => {}
+            }
+            while let Ok(input) = inbox.try_recv() {
+                self.absorb(input);
+            }
+            self.collect_due();
+            if !self.ready() {
+                continue;
+            }
+            if self.has_work() {
+                self.work(&stop).await?;
+            } else if !self.answering {
+                self.answer().await?;
+            }
+        }
+    }
+
+    /// A plan may conclude from absence only once every list is complete (V3).
+    fn ready(&self) -> bool {
+        self.expected.is_subset(&self.listed) && self.rest_until.is_none_or(|until| until <= Instant::now())
+    }
+
+    fn has_work(&self) -> bool {
+        !self.dirty.is_empty() || !self.subjects.is_empty() || !self.ended.is_empty()
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        if let Some(until) = self.rest_until.filter(|until| *until > Instant::now()) {
+            return Some(until);
+        }
+        if self.has_work() && self.expected.is_subset(&self.listed) {
+            return Some(Instant::now());
+        }
+        [self.schedule.next(), self.counting.next()].into_iter().flatten().min()
+    }
+
+    fn collect_due(&mut self) {
+        self.subjects.extend(self.schedule.take_due());
+        for domain in self.counting.take_due() {
+            self.touch_domain(&domain);
+        }
+    }
+
+    /// Everybody who claims the domain is planned, with its numbers.
+    fn touch_domain(&mut self, domain: &DomainName) {
+        for key in self.roster.claimants(&Subject::Domain(domain.clone())).cloned().collect::<Vec<_>>() {
+            self.touch(key);
+        }
+    }
+
+    fn touch(&mut self, key: ResourceKey) {
+        let urgent = self.roster.get(&key).is_some_and(|resource| {
+            resource.deleting || resource.key.kind == Kind::AdminRole || resource.key.kind == Kind::DelegateMailbox
+        });
+        self.dirty.entry((!urgent, key)).or_insert_with(Instant::now);
+    }
+
+    fn absorb(&mut self, input: Input) {
+        match input {
+            Input::Applied(resource) => self.applied(*resource),
+            Input::Gone { key, seen } => {
+                for other in self.roster.remove(&key, seen) {
+                    self.touch(other);
+                }
+                self.ended.insert(key);
+            }
+            Input::Listed { kind, namespace } => {
+                self.listed.insert((kind, namespace));
+            }
+            Input::Again(key) => self.touch(key),
+            Input::Changed(dirty) => {
+                self.subjects.extend(dirty.subjects);
+                self.subjects.extend(dirty.learned.into_iter().map(Subject::Domain));
+                if dirty.held {
+                    self.subjects.extend(self.schedule.domains_waiting());
+                }
+            }
+            Input::Clock(now) => self.schedule.set_clock(now),
+            Input::Everything => {
+                for key in self.roster.resources().map(|resource| resource.key.clone()).collect::<Vec<_>>() {
+                    self.touch(key);
+                }
+            }
+            Input::Secret { namespace, name, view } => {
+                self.secrets.insert((namespace.clone(), name.clone()), view);
+                for key in self.users_of_secret(&namespace, &name) {
+                    self.offer(&key);
+                    self.touch(key);
+                }
+            }
+            Input::Worked { key, fingerprint, work } => {
+                self.passwords.worked(&key, fingerprint, work);
+                self.offer(&key);
+                self.touch(key);
+            }
+        }
+    }
+
+    fn applied(&mut self, resource: crate::plan::desired::Resource) {
+        let key = resource.key.clone();
+        if let Some(known) = self.roster.get(&key)
+            && known.says_the_same_as(&resource)
+        {
+            if let Some(slot) = self.roster.get_mut_last(&key) {
+                *slot = resource.last;
+            }
+            return;
+        }
+        let secret = match &resource.declared {
+            Ok(Declared::Address(declared)) => declared.password.as_ref().map(|password| password.secret.clone()),
+            _ => None,
+        };
+        for other in self.roster.insert(resource) {
+            self.touch(other);
+        }
+        if let Some(secret) = secret {
+            self.surroundings.wants_secret(&key.namespace, &secret);
+            self.offer(&key);
+        }
+        self.touch(key);
+    }
+
+    fn users_of_secret(&self, namespace: &str, name: &str) -> Vec<ResourceKey> {
+        let uses = |declared: &Declared| matches!(declared, Declared::Address(a) if a.password.as_ref().is_some_and(|p| p.secret == name));
+        let of_namespace = self.roster.resources().filter(|r| r.key.kind == Kind::EmailAddress && r.key.namespace == namespace);
+        of_namespace.filter(|r| r.declared.as_ref().is_ok_and(uses)).map(|r| r.key.clone()).collect()
+    }
+
+    /// Fills in what the Secret offers a resource now.
+    fn offer(&mut self, key: &ResourceKey) {
+        let Some(resource) = self.roster.get(key) else { return };
+        let Ok(Declared::Address(declared)) = &resource.declared else { return };
+        let Some(password) = &declared.password else { return };
+        let view = self.secrets.get(&(key.namespace.clone(), password.secret.clone()));
+        let offer = match view {
+            None => Offer::Unread,
+            Some(SecretView::Forbidden(message)) => Offer::Missing(message.clone()),
+            Some(SecretView::Absent) => Offer::Missing(format!("the Secret {} does not exist", password.secret)),
+            Some(SecretView::Unlabelled) => Offer::NotReadable(format!(
+                "the Secret {} is not meant for mailroster; set the label: kubectl label secret {} mailroster.dev/readable=true",
+                password.secret, password.secret
+            )),
+            Some(SecretView::Values(values)) => match values.get(&password.key) {
+                None => Offer::Missing(format!("the Secret {} has no key {:?}", password.secret, password.key)),
+                Some(value) => self.passwords.offer(key, declared.address.canonical(), value),
+            },
+        };
+        self.roster.set_offer(key, offer);
+    }
+
+    /// V3: everything that is declared has been planned and executed once.
+    async fn answer(&mut self) -> Result<(), StoreError> {
+        match self.leader.answer().await {
+            Ok(()) => {
+                self.answering = true;
+                tracing::info!("the first complete plan is in force: mail servers are answered");
+                Ok(())
+            }
+            Err(StoreError::Deposed) => Err(StoreError::Deposed),
+            Err(error) => {
+                self.store_failed(&error);
+                Ok(())
+            }
+        }
+    }
+
+    fn store_failed(&mut self, error: &StoreError) {
+        self.observer.store_failed(error, Duration::ZERO);
+        tracing::warn!(%error, "the store can't be used; trying again in {:?}", self.rest);
+        self.rest_until = Some(Instant::now() + self.rest);
+        self.rest = (self.rest * 2).min(REST.1);
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,239 @@
+//! Work on passwords, off the async threads (SPEC P1, P2): fingerprints, policy, hashing, comparing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+
+use super::{Input, Observer};
+use crate::model::{CanonicalAddress, PasswordPolicy, Phc, ResourceKey, Secret};
+use crate::plan::desired::{Offer, PasswordDeclared, Work};
+use crate::store::{KnownPasswords, Store};
+
+/// What new hashes cost: OWASP's first choice for argon2id, within P1's bounds.
+const MEMORY_KIB: u32 = 19_456;
+const PASSES: u32 = 2;
+
+/// The key under which fingerprints are made; the store never sees it.
+#[derive(Debug, Clone)]
+pub struct FingerprintKey {
+    pub id: String,
+    pub key: Secret<Vec<u8>>,
+}
+
+impl FingerprintKey {
+    /// Wraps a key; its id is the beginning of its own digest.
+    #[must_use]
+    pub fn new(key: Vec<u8>) -> Self {
+        use sha2::Digest as _;
+        let id = Sha256::digest([b"mailroster fingerprint key id:", key.as_slice()].concat());
+        Self { id: id.iter().take(8).map(|byte| format!("{byte:02x}")).collect(), key: Secret::new(key) }
+    }
+
+    /// HMAC-SHA-256 over the address, which is the row's identity (A3), and the value: equal values of two users look different.
+    fn fingerprint(&self, address: &CanonicalAddress, value: &[u8]) -> Vec<u8> {
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(self.key.expose()) else { return Vec::new() };
+        mac.update(address.as_str().as_bytes());
+        mac.update(&[0]);
+        mac.update(value);
+        mac.finalize().into_bytes().to_vec()
+    }
+}
+
+/// Values seen, and what became of the work on them.
+pub(super) struct Passwords {
+    key: FingerprintKey,
+    store: Store,
+    inbox: mpsc::Sender<Input>,
+    observer: Arc<dyn Observer>,
+    /// As many at a time as there are cores: each takes [`MEMORY_KIB`].
+    slots: Arc<Semaphore>,
+    values: BTreeMap<ResourceKey, (Vec<u8>, Secret<Vec<u8>>)>,
+    done: BTreeMap<ResourceKey, (Vec<u8>, Work)>,
+    busy: BTreeMap<ResourceKey, Vec<u8>>,
+}
+
+/// One value to be worked on.
+struct Job {
+    value: Secret<Vec<u8>>,
+    declared: PasswordDeclared,
+    policy: PasswordPolicy,
+    history: u32,
+    known: KnownPasswords,
+    key_id: String,
+}
+
+impl Passwords {
+    pub fn new(key: FingerprintKey, store: Store, inbox: mpsc::Sender<Input>, observer: Arc<dyn Observer>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let slots = Arc::new(Semaphore::new(cores));
+        Self { key, store, inbox, observer, slots, values: BTreeMap::new(), done: BTreeMap::new(), busy: BTreeMap::new() }
+    }
+
+    /// What a Secret's value offers.
+    pub fn offer(&mut self, resource: &ResourceKey, address: &CanonicalAddress, value: &Secret<Vec<u8>>) -> Offer {
+        let fingerprint = self.key.fingerprint(address, value.expose());
+        self.values.insert(resource.clone(), (fingerprint.clone(), value.clone()));
+        let work = self.done.get(resource).filter(|(of, _)| *of == fingerprint).map_or(Work::Open, |(_, work)| work.clone());
+        Offer::Value { fingerprint, key_id: self.key.id.clone(), work }
+    }
+
+    pub fn worked(&mut self, resource: &ResourceKey, fingerprint: Vec<u8>, work: Work) {
+        self.busy.remove(resource);
+        self.done.insert(resource.clone(), (fingerprint, work));
+    }
+
+    /// The hash is in the store: nothing of it needs to be kept here.
+    pub fn in_force(&mut self, resource: &ResourceKey) {
+        self.done.remove(resource);
+        self.values.remove(resource);
+    }
+
+    /// Begins the work that a plan asked for; the result comes back as an input.
+    pub fn begin(
+        &mut self,
+        resource: &ResourceKey,
+        address: &CanonicalAddress,
+        declared: &PasswordDeclared,
+        policy: PasswordPolicy,
+        history: u32,
+    ) {
+        let Some((fingerprint, value)) = self.values.get(resource).cloned() else { return };
+        if self.busy.get(resource) == Some(&fingerprint) {
+            return;
+        }
+        self.busy.insert(resource.clone(), fingerprint.clone());
+        let (store, inbox, slots, observer) = (self.store.clone(), self.inbox.clone(), self.slots.clone(), self.observer.clone());
+        let (resource, address, declared, key_id) = (resource.clone(), address.clone(), declared.clone(), self.key.id.clone());
+        tokio::spawn(async move {
+            let known = match store.known_passwords(&address, history).await {
+                Ok(known) => known,
+                Err(error) => {
+                    tracing::warn!(%error, "the store can't be asked for a password's history; trying again");
+                    let _ = inbox.send(Input::Worked { key: resource, fingerprint, work: Work::Open }).await;
+                    return;
+                }
+            };
+            let Ok(_slot) = slots.acquire().await else { return };
+            let began = Instant::now();
+            let job = Job { value, declared, policy, history, known, key_id };
+            let work = tokio::task::spawn_blocking(move || job.run()).await.unwrap_or(Work::Open);
+            let result = match &work {
+                Work::Open => "failed",
+                Work::Hashed(_) => "hashed",
+                Work::Same => "same",
+                Work::Refused(_) => "refused",
+            };
+            observer.password(result, began.elapsed());
+            let _ = inbox.send(Input::Worked { key: resource, fingerprint, work }).await;
+        });
+    }
+}
+
+impl Job {
+    fn run(&self) -> Work {
+        if self.declared.hashed { self.take_hash() } else { self.hash() }
+    }
+
+    /// `format: Argon2`.
+    fn take_hash(&self) -> Work {
+        let text = match std::str::from_utf8(self.value.expose()) {
+            Ok(text) if text.ends_with(['\n', '\r']) => {
+                return Work::Refused("the value ends in a line break; write the Secret without one (printf, echo -n)".to_owned());
+            }
+            Ok(text) => text,
+            Err(_) => return Work::Refused("the value is not an argon2id PHC string".to_owned()),
+        };
+        match Phc::parse(text) {
+            Err(error) => Work::Refused(error.to_string()),
+            Ok(phc) if self.known.hashes().any(|hash| hash == phc.as_str()) => Work::Same,
+            Ok(phc) => Work::Hashed(phc.as_str().to_owned()),
+        }
+    }
+
+    /// `format: Plain`.
+    fn hash(&self) -> Work {
+        // P2: under another key, or none, a fingerprint says nothing; the value itself is compared, once.
+        let stranger = self.known.key_id.as_deref().is_some_and(|id| id != self.key_id);
+        let value = self.value.expose();
+        if stranger && self.known.hashes().any(|hash| verifies(value, hash)) {
+            return Work::Same;
+        }
+        let text = match self.policy.check(&self.value) {
+            Ok(text) => text,
+            Err(rule) => return Work::Refused(rule.to_string()),
+        };
+        let history = self.known.history.iter().map(String::as_str).take(self.history as usize);
+        let current = (self.history > 0).then(|| self.known.hashes()).into_iter().flatten();
+        if history.chain(current).any(|hash| verifies(value, hash)) {
+            return Work::Refused(format!("the password was used before; the last {} are refused", self.history));
+        }
+        let hasher = Params::new(MEMORY_KIB, PASSES, 1, None).map(|params| Argon2::new(Algorithm::Argon2id, Version::V0x13, params));
+        let hash = hasher.ok().and_then(|hasher| hasher.hash_password(text.as_bytes()).ok());
+        hash.map_or(Work::Open, |hash| Work::Hashed(hash.to_string()))
+    }
+}
+
+/// Compares a value with a hash from the store; a hash beyond P1's bounds is never computed.
+fn verifies(value: &[u8], hash: &str) -> bool {
+    Phc::parse(hash).is_ok() && PasswordHash::new(hash).is_ok_and(|parsed| Argon2::default().verify_password(value, &parsed).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(value: &str, known: KnownPasswords) -> Job {
+        let declared = PasswordDeclared {
+            secret: String::new(),
+            key: String::new(),
+            hashed: value.starts_with('$'),
+            force_change: false,
+            never_expires: false,
+            offer: Offer::Unread,
+        };
+        let policy = crate::plan::settings::Settings::default().password;
+        Job { value: Secret::new(value.as_bytes().to_vec()), declared, policy, history: 2, known, key_id: "now".to_owned() }
+    }
+
+    fn hashed(value: &str) -> String {
+        match job(value, KnownPasswords::default()).run() {
+            Work::Hashed(hash) => hash,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn p2_a_new_password_becomes_an_argon2id_hash_within_the_bounds() {
+        let hash = hashed("Correct-Horse-7");
+        assert!(Phc::parse(&hash).is_ok(), "{hash}");
+        assert!(verifies(b"Correct-Horse-7", &hash));
+    }
+
+    #[test]
+    fn p2_under_an_unknown_key_the_value_is_compared_with_what_is_stored() {
+        let known =
+            KnownPasswords { declared: Some(hashed("Correct-Horse-7")), key_id: Some("lost".to_owned()), ..KnownPasswords::default() };
+        assert_eq!(job("Correct-Horse-7", known.clone()).run(), Work::Same);
+        assert!(matches!(job("Correct-Horse-8", known).run(), Work::Hashed(_)));
+    }
+
+    #[test]
+    fn p4_a_password_of_the_history_is_refused() {
+        let known =
+            KnownPasswords { key_id: Some("now".to_owned()), history: vec![hashed("Correct-Horse-7")], ..KnownPasswords::default() };
+        assert!(matches!(job("Correct-Horse-7", known).run(), Work::Refused(rule) if rule.contains("used before")));
+    }
+
+    #[test]
+    fn p1_a_monstrous_hash_costs_nothing() {
+        let monster = "$argon2id$v=19$m=16777216,t=2,p=1$c29tZXNhbHQxMjM0$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g";
+        assert!(matches!(job(monster, KnownPasswords::default()).run(), Work::Refused(_)));
+        assert!(!verifies(b"x", monster));
+    }
+}

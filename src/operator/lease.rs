@@ -1,0 +1,151 @@
+//! The Lease: who leads. Taken and renewed with `replace` and resourceVersion; another's renewals are judged by our monotonic clock.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease as LeaseObject, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{Api, ObjectMeta, PostParams};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::Error;
+
+pub const NAME: &str = "mailroster";
+const DURATION: Duration = Duration::from_secs(15);
+const RENEW: Duration = Duration::from_secs(5);
+/// Without a renewal for this long we stop, before anybody else may take over.
+const GIVE_UP: Duration = Duration::from_secs(10);
+const CALL: Duration = Duration::from_secs(4);
+
+/// The Lease, held.
+pub struct Lease {
+    api: Api<LeaseObject>,
+    holder: String,
+    held: Mutex<LeaseObject>,
+}
+
+/// Who we are: the pod's name, and a part of our own for each start.
+pub fn holder() -> String {
+    use std::sync::OnceLock;
+    static HOLDER: OnceLock<String> = OnceLock::new();
+    HOLDER
+        .get_or_init(|| {
+            let host = std::env::var("HOSTNAME").or_else(|_| std::fs::read_to_string("/etc/hostname")).unwrap_or_default();
+            format!("{}_{}", host.trim(), uuid::Uuid::new_v4().simple())
+        })
+        .clone()
+}
+
+impl Lease {
+    /// Waits until the Lease is ours.
+    pub async fn acquire(client: &kube::Client, namespace: &str) -> Result<Self, Error> {
+        let api: Api<LeaseObject> = Api::namespaced(client.clone(), namespace);
+        let holder = holder();
+        let mut observed: Option<(String, Instant)> = None;
+        let mut told = false;
+        loop {
+            match Self::attempt(&api, &holder, &mut observed).await {
+                Ok(Some(object)) => return Ok(Self { api, holder, held: Mutex::new(object) }),
+                Ok(None) if !told => {
+                    told = true;
+                    tracing::info!("another controller leads; waiting for its Lease");
+                }
+                Ok(None) => {}
+                Err(kube::Error::Api(status)) if status.code == 403 => return Err(kube::Error::Api(status).into()),
+                Err(error) => tracing::warn!(%error, "the Lease can't be read or taken; trying again"),
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Takes the Lease if nobody holds it or its holder has not renewed it for as long as we have watched.
+    async fn attempt(
+        api: &Api<LeaseObject>,
+        holder: &str,
+        observed: &mut Option<(String, Instant)>,
+    ) -> Result<Option<LeaseObject>, kube::Error> {
+        let Some(current) = api.get_opt(NAME).await? else {
+            let new =
+                LeaseObject { metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() }, spec: Some(spec(holder, 0)) };
+            return match api.create(&PostParams::default(), &new).await {
+                Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
+                created => created.map(Some),
+            };
+        };
+        let theirs = current.spec.clone().unwrap_or_default();
+        let free = theirs.holder_identity.as_deref().unwrap_or_default().is_empty();
+        let version = current.metadata.resource_version.clone().unwrap_or_default();
+        let duration = theirs.lease_duration_seconds.and_then(|s| u64::try_from(s).ok()).map_or(DURATION, Duration::from_secs);
+        let expired = match observed {
+            Some((seen, since)) if *seen == version => since.elapsed() > duration,
+            _ => {
+                *observed = Some((version, Instant::now()));
+                false
+            }
+        };
+        if !free && !expired {
+            return Ok(None);
+        }
+        let transitions = theirs.lease_transitions.unwrap_or(0) + 1;
+        let mine = LeaseObject { metadata: current.metadata, spec: Some(spec(holder, transitions)) };
+        match api.replace(NAME, &PostParams::default(), &mine).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
+            taken => taken.map(Some),
+        }
+    }
+
+    /// Renews the Lease until it is lost; returns only then.
+    pub async fn keep(&self) -> Error {
+        let mut renewed = Instant::now();
+        loop {
+            tokio::time::sleep(if renewed.elapsed() < RENEW { RENEW } else { Duration::from_secs(1) }).await;
+            let mut held = self.held.lock().await;
+            let mut next = held.clone();
+            if let Some(spec) = &mut next.spec {
+                spec.renew_time = Some(MicroTime(super::stamp::micro()));
+            }
+            match tokio::time::timeout(CALL, self.api.replace(NAME, &PostParams::default(), &next)).await {
+                Ok(Ok(object)) => {
+                    *held = object;
+                    renewed = Instant::now();
+                }
+                Ok(Err(kube::Error::Api(status))) if status.code == 409 || status.code == 404 => {
+                    // Somebody else wrote it. Ours only if it still names us.
+                    match tokio::time::timeout(CALL, self.api.get_opt(NAME)).await {
+                        Ok(Ok(Some(object))) if object.spec.as_ref().and_then(|s| s.holder_identity.as_ref()) == Some(&self.holder) => {
+                            *held = object
+                        }
+                        Ok(Ok(_)) => return Error::LeaseLost,
+                        _ => {}
+                    }
+                }
+                Ok(Err(error)) => tracing::warn!(%error, "the Lease could not be renewed"),
+                Err(_) => tracing::warn!("the Lease could not be renewed in time"),
+            }
+            if renewed.elapsed() > GIVE_UP {
+                return Error::LeaseLost;
+            }
+        }
+    }
+
+    /// Gives the Lease back, so that the next one need not wait.
+    pub async fn release(self) {
+        let mut object = self.held.into_inner();
+        if let Some(spec) = &mut object.spec {
+            spec.holder_identity = None;
+        }
+        let _ = tokio::time::timeout(CALL, self.api.replace(NAME, &PostParams::default(), &object)).await;
+    }
+}
+
+fn spec(holder: &str, transitions: i32) -> LeaseSpec {
+    let now = MicroTime(super::stamp::micro());
+    LeaseSpec {
+        holder_identity: Some(holder.to_owned()),
+        lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+        acquire_time: Some(now.clone()),
+        renew_time: Some(now),
+        lease_transitions: Some(transitions),
+        ..LeaseSpec::default()
+    }
+}

@@ -1,0 +1,252 @@
+//! A verdict as the status that the API server gets, and the events that its transitions are worth.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::shadow::{Shadow, digest};
+use crate::api::{self, names};
+use crate::plan::desired::Action;
+use crate::plan::reason::{Disposition, Reason};
+use crate::plan::verdict::{AddressDetail, Detail, HeldPlan};
+use crate::plan::{Verdict, verdict};
+
+/// Something that changed, for an Event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    pub reason: Reason,
+    pub message: String,
+    pub warning: bool,
+}
+
+/// Conditions whose True is bad news.
+const TROUBLES: [&str; 9] =
+    ["Stalled", "Locked", "ResetLocked", "Disabled", "PurgeBlocked", "HolderChanged", "DeletionsHeld", "PostmasterMissing", "LearningHeld"];
+
+/// The whole status, with the transition times of `shadow` where nothing changed.
+pub fn status(verdict: &Verdict, shadow: &Shadow, now: Timestamp) -> Map<String, Value> {
+    let conditions = conditions(verdict, shadow, now);
+    let observed_generation = Some(verdict.generation);
+    let token = |action: Action| verdict.handled.get(&action).cloned();
+    let requested = || token(Action::RequestedAt).map(|token| api::LastHandled { requested_at: Some(token) });
+    match &verdict.detail {
+        Detail::Settings => object(&api::AccountSettingsStatus {
+            observed_generation,
+            conditions,
+            last_handled: token(Action::RequestedAt)
+                .map(|token| api::AccountSettingsLastHandled { requested_at: Some(token), ..Default::default() }),
+            ..Default::default()
+        }),
+        Detail::Domain { addresses, held } => {
+            let handled = api::InternalDomainLastHandled {
+                requested_at: token(Action::RequestedAt),
+                approve: token(Action::Approve),
+                transfer_to: token(Action::TransferTo),
+                unlock: token(Action::Unlock),
+                reset_codes: token(Action::ResetCodes),
+            };
+            let mut status = object(&api::InternalDomainStatus {
+                observed_generation,
+                conditions,
+                addresses: addresses.map(counts),
+                held_plan: held.as_ref().map(held_plan),
+                last_handled: (!verdict.handled.is_empty()).then_some(handled),
+            });
+            if let (None, Some(old)) = (addresses, &shadow.addresses) {
+                status.insert("addresses".to_owned(), old.clone());
+            }
+            status
+        }
+        Detail::Address(detail) => object(&address(detail, verdict, observed_generation, conditions)),
+        Detail::Link { primary, origin } => object(&api::AliasLinkStatus {
+            observed_generation,
+            conditions,
+            primary: filled(primary),
+            // A link's origin is Declared or Directory; the roster's word for what a resource declares is Manual.
+            origin: match origin.as_str() {
+                "Declared" => Some(api::Origin::Manual),
+                "Directory" => Some(api::Origin::Directory),
+                _ => None,
+            },
+            last_handled: requested(),
+        }),
+        Detail::Delegation { effective_at, visible_from } => object(&api::DelegateMailboxStatus {
+            observed_generation,
+            conditions,
+            effective_at: effective_at.map(time),
+            visible_from: *visible_from,
+            last_handled: requested(),
+        }),
+        Detail::Role { total, in_force, rejected } => object(&api::AdminRoleStatus {
+            observed_generation,
+            conditions,
+            members: Some(api::RoleMembers {
+                total: number(*total),
+                in_force: number(*in_force),
+                rejected: rejected
+                    .iter()
+                    .map(|r| api::RejectedMember { address: r.address.clone(), reason: r.reason.to_string(), holder: filled(&r.holder) })
+                    .collect(),
+            }),
+            last_handled: requested(),
+        }),
+    }
+}
+
+fn address(
+    detail: &AddressDetail,
+    verdict: &Verdict,
+    observed_generation: Option<i64>,
+    conditions: Vec<Condition>,
+) -> api::EmailAddressStatus {
+    let handled = api::EmailAddressLastHandled {
+        requested_at: verdict.handled.get(&Action::RequestedAt).cloned(),
+        unlock_at: verdict.handled.get(&Action::UnlockAt).cloned(),
+        reset_codes_at: verdict.handled.get(&Action::ResetCodesAt).cloned(),
+    };
+    let last_handled = (!verdict.handled.is_empty()).then_some(handled);
+    if detail.origin.is_empty() {
+        return api::EmailAddressStatus { observed_generation, conditions, last_handled, ..Default::default() };
+    }
+    let changed_by = match detail.password_changed_by {
+        "User" => Some(api::PasswordChangedBy::User),
+        "Declared" => Some(api::PasswordChangedBy::Declared),
+        _ => None,
+    };
+    api::EmailAddressStatus {
+        observed_generation,
+        conditions,
+        origin: serde_json::from_value(Value::String(detail.origin.clone())).ok(),
+        global_name: None,
+        alias_of: filled(&detail.alias_of),
+        aliases: detail.aliases.clone(),
+        alias_count: Some(number(detail.alias_count)),
+        role: filled(&detail.role),
+        lock: Some(api::LockStatus { failed_logons: i64::from(detail.failed_logons), locked_until: detail.locked_until.map(time) }),
+        password_reset: Some(api::PasswordResetStatus { failed_codes: i64::from(detail.failed_codes) }),
+        password: changed_by.map(|changed_by| api::PasswordStatus {
+            set_at: detail.password_set_at.map(time),
+            expires_at: detail.password_expires_at.map(time),
+            changed_by: Some(changed_by),
+        }),
+        held_messages: Some(i64::from(detail.held_messages)),
+        purge: detail.purge.as_ref().map(|purge| api::PurgeStatus {
+            requested_at: Some(time(purge.requested_at)),
+            not_before: Some(time(purge.not_before)),
+            blockers: purge
+                .blockers
+                .iter()
+                .map(|blocker| api::PurgeBlocker {
+                    reason: blocker.reason.to_string(),
+                    message: cut(&blocker.message),
+                    since: Some(time(purge.requested_at)),
+                })
+                .collect(),
+        }),
+        last_handled,
+    }
+}
+
+/// The kstatus triple, then the kind's own (C1, C2).
+fn conditions(verdict: &Verdict, shadow: &Shadow, now: Timestamp) -> Vec<Condition> {
+    let ready = &verdict.ready;
+    let was_ready = shadow.transitions.get("Ready").is_some_and(|(status, _, _)| *status);
+    let is_ready = if ready.reason == Reason::Suspended { was_ready } else { ready.is_fine() };
+    let mut all = vec![verdict::Condition::new("Ready", is_ready, ready.reason, ready.message.clone())];
+    match ready.reason.disposition() {
+        Disposition::Waiting => all.push(verdict::Condition::new("Reconciling", true, ready.reason, ready.message.clone())),
+        Disposition::Rejected => all.push(verdict::Condition::new("Stalled", true, ready.reason, ready.message.clone())),
+        Disposition::Fine | Disposition::Aside => {}
+    }
+    all.extend(verdict.conditions.iter().cloned());
+    all.into_iter()
+        .map(|condition| {
+            let since =
+                shadow.transitions.get(condition.kind).filter(|(status, _, _)| *status == condition.status).map(|(_, _, time)| *time);
+            Condition {
+                type_: condition.kind.to_owned(),
+                status: if condition.status { "True" } else { "False" }.to_owned(),
+                reason: condition.reason.to_string(),
+                message: cut(&condition.message),
+                observed_generation: Some(verdict.generation),
+                last_transition_time: Time(since.unwrap_or(now)),
+            }
+        })
+        .collect()
+}
+
+/// What is worth an Event: another reason on Ready, or another condition that turned (C5).
+pub fn transitions(status: &Map<String, Value>, shadow: &Shadow) -> Vec<Transition> {
+    let text = |condition: &Value, field: &str| condition.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let conditions = status.get("conditions").and_then(Value::as_array).into_iter().flatten();
+    let mut found = Vec::new();
+    for condition in conditions {
+        let (kind, is_true, reason) = (text(condition, "type"), text(condition, "status") == "True", text(condition, "reason"));
+        if kind == "Reconciling" || kind == "Stalled" {
+            continue;
+        }
+        let before = shadow.transitions.get(&kind);
+        let turned = before.is_some_and(|(status, _, _)| *status != is_true);
+        let worth = match kind.as_str() {
+            "Ready" => before.is_none_or(|(_, old, _)| *old != digest(&reason)),
+            _ => turned || (before.is_none() && is_true && TROUBLES.contains(&kind.as_str())),
+        };
+        let message = text(condition, "message");
+        if worth {
+            let trouble = if kind == "Ready" || kind == "CredentialReady" || kind == "MailAccepted" {
+                !is_true
+            } else {
+                is_true && TROUBLES.contains(&kind.as_str())
+            };
+            let message = if message.is_empty() { format!("{kind} is {is_true}") } else { message };
+            let reason = Reason::ALL.iter().find(|known| known.as_str() == reason).copied().unwrap_or(Reason::InternalError);
+            found.push(Transition { reason, message, warning: trouble });
+        }
+    }
+    found.dedup_by(|a, b| a.reason == b.reason);
+    found
+}
+
+fn object<T: Serialize>(status: &T) -> Map<String, Value> {
+    match serde_json::to_value(status) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    }
+}
+
+/// The API writes whole seconds; what reads back must be what was written (C3).
+fn time(at: Timestamp) -> Time {
+    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
+}
+
+fn filled(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn cut(message: &str) -> String {
+    let longest = names::LONGEST_MESSAGE as usize;
+    if message.chars().count() <= longest { message.to_owned() } else { message.chars().take(longest).collect() }
+}
+
+fn held_plan(plan: &HeldPlan) -> api::HeldPlan {
+    api::HeldPlan { hash: plan.hash.clone(), count: number(plan.count), sample: plan.sample.clone() }
+}
+
+fn counts(counts: crate::plan::observed::Counts) -> api::AddressCounts {
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    api::AddressCounts {
+        total: number(counts.total),
+        manual: number(counts.manual),
+        mail_flow: number(counts.mail_flow),
+        directory: number(counts.directory),
+        imported: number(counts.imported),
+        distribution_lists: number(counts.distribution_lists),
+        aliases: number(counts.aliases),
+        undeclared: number(counts.undeclared),
+    }
+}

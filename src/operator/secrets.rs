@@ -1,0 +1,186 @@
+//! Secrets with passwords: only those that carry the label of SPEC P1, a watch per namespace, each begun when a resource first asks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Secret as SecretObject;
+use kube::Api;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::names::{READABLE_LABEL, READABLE_VALUE};
+use crate::engine::{Input, SecretView};
+use crate::model::Secret;
+
+/// Where resources say which Secrets they want.
+pub struct Secrets {
+    wanted: mpsc::Sender<(String, String)>,
+}
+
+/// One namespace's Secrets.
+#[derive(Default)]
+struct Place {
+    wanted: BTreeSet<String>,
+    seen: BTreeSet<String>,
+    /// The first list is complete.
+    listed: bool,
+}
+
+struct Watcher {
+    client: kube::Client,
+    inbox: mpsc::Sender<Input>,
+    stop: CancellationToken,
+    places: BTreeMap<String, Place>,
+    events: mpsc::Sender<(String, Event)>,
+}
+
+enum Event {
+    Applied(Box<SecretObject>),
+    Deleted(String),
+    Listed(BTreeSet<String>),
+    Failed(kube::runtime::watcher::Error),
+}
+
+impl Secrets {
+    pub fn new(client: kube::Client, inbox: mpsc::Sender<Input>, stop: CancellationToken) -> Self {
+        let (wanted, mut asked) = mpsc::channel::<(String, String)>(4_096);
+        let (events, mut happened) = mpsc::channel(256);
+        tokio::spawn(async move {
+            let mut watcher = Watcher { client, inbox, stop: stop.clone(), places: BTreeMap::new(), events };
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    Some((namespace, name)) = asked.recv() => watcher.want(namespace, name).await,
+                    Some((namespace, event)) = happened.recv() => watcher.handle(namespace, event).await,
+                    else => return,
+                }
+            }
+        });
+        Self { wanted }
+    }
+
+    /// Asks for the view of a Secret, now and at each change. A full queue drops the wish: the resource asks again with its next event.
+    pub fn want(&self, namespace: &str, name: &str) {
+        if self.wanted.try_send((namespace.to_owned(), name.to_owned())).is_err() {
+            tracing::warn!(namespace, "too many Secrets asked for at once");
+        }
+    }
+}
+
+impl Watcher {
+    async fn want(&mut self, namespace: String, name: String) {
+        let begin = !self.places.contains_key(&namespace);
+        let place = self.places.entry(namespace.clone()).or_default();
+        let new = place.wanted.insert(name.clone());
+        let look = new && place.listed && !place.seen.contains(&name);
+        if begin {
+            self.watch(&namespace);
+        }
+        if look {
+            self.look(&namespace, &name).await;
+        }
+    }
+
+    fn watch(&self, namespace: &str) {
+        let api: Api<SecretObject> = Api::namespaced(self.client.clone(), namespace);
+        let config = watcher::Config::default().labels(&format!("{READABLE_LABEL}={READABLE_VALUE}"));
+        let (events, stop, namespace) = (self.events.clone(), self.stop.clone(), namespace.to_owned());
+        tokio::spawn(async move {
+            let stream = watcher(api, config).default_backoff();
+            let mut stream = std::pin::pin!(stream);
+            let mut listing = BTreeSet::new();
+            loop {
+                let next = tokio::select! {
+                    () = stop.cancelled() => return,
+                    next = stream.next() => next,
+                };
+                let event = match next {
+                    None => return,
+                    Some(Err(error)) => Event::Failed(error),
+                    Some(Ok(watcher::Event::Init)) => {
+                        listing.clear();
+                        continue;
+                    }
+                    Some(Ok(watcher::Event::InitApply(object))) => {
+                        listing.extend(object.metadata.name.clone());
+                        Event::Applied(Box::new(object))
+                    }
+                    Some(Ok(watcher::Event::InitDone)) => Event::Listed(std::mem::take(&mut listing)),
+                    Some(Ok(watcher::Event::Apply(object))) => Event::Applied(Box::new(object)),
+                    Some(Ok(watcher::Event::Delete(object))) => Event::Deleted(object.metadata.name.unwrap_or_default()),
+                };
+                if events.send((namespace.clone(), event)).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    async fn handle(&mut self, namespace: String, event: Event) {
+        let place = self.places.entry(namespace.clone()).or_default();
+        match event {
+            Event::Applied(object) => {
+                let name = object.metadata.name.clone().unwrap_or_default();
+                place.seen.insert(name.clone());
+                let data = object.data.unwrap_or_default();
+                let values = data.into_iter().map(|(key, value)| (key, Secret::new(value.0))).collect();
+                self.tell(&namespace, &name, SecretView::Values(values)).await;
+            }
+            Event::Deleted(name) => {
+                // It may have only lost its label.
+                place.seen.remove(&name);
+                self.look(&namespace, &name).await;
+            }
+            Event::Listed(names) => {
+                place.listed = true;
+                place.seen = names;
+                let unseen: Vec<_> = place.wanted.difference(&place.seen).cloned().collect();
+                for name in unseen {
+                    self.look(&namespace, &name).await;
+                }
+            }
+            Event::Failed(error) => {
+                let forbidden = matches!(&error, watcher::Error::InitialListFailed(kube::Error::Api(s)) | watcher::Error::WatchStartFailed(kube::Error::Api(s)) if s.code == 403);
+                if !forbidden {
+                    tracing::warn!(namespace, %error, "the watch of Secrets failed; trying again");
+                    return;
+                }
+                let message = format!(
+                    "mailroster may not read Secrets in {namespace}; bind it: kubectl -n {namespace} create rolebinding mailroster-secret-reader --clusterrole=mailroster-secret-reader --serviceaccount=mailroster-system:mailroster"
+                );
+                for name in place.wanted.clone() {
+                    self.tell(&namespace, &name, SecretView::Forbidden(message.clone())).await;
+                }
+            }
+        }
+    }
+
+    /// Asks once by name, metadata only: there without the label, or not there.
+    async fn look(&self, namespace: &str, name: &str) {
+        let api: Api<SecretObject> = Api::namespaced(self.client.clone(), namespace);
+        let view = match tokio::time::timeout(Duration::from_secs(5), api.get_metadata_opt(name)).await {
+            Ok(Ok(None)) => SecretView::Absent,
+            // Labelled by now: the watch brings it.
+            Ok(Ok(Some(found)))
+                if found.metadata.labels.as_ref().and_then(|l| l.get(READABLE_LABEL)).is_some_and(|v| v == READABLE_VALUE) =>
+            {
+                return;
+            }
+            Ok(Ok(Some(_))) => SecretView::Unlabelled,
+            Ok(Err(kube::Error::Api(status))) if status.code == 403 => SecretView::Absent,
+            Ok(Err(error)) => {
+                tracing::warn!(namespace, %error, "a Secret can't be looked up");
+                SecretView::Absent
+            }
+            Err(_) => SecretView::Absent,
+        };
+        self.tell(namespace, name, view).await;
+    }
+
+    async fn tell(&self, namespace: &str, name: &str, view: SecretView) {
+        let input = Input::Secret { namespace: namespace.to_owned(), name: name.to_owned(), view };
+        let _ = self.inbox.send(input).await;
+    }
+}

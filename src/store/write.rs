@@ -1,0 +1,350 @@
+//! Executes a plan's changes: one set-based statement for each run of changes of one sort, in one transaction behind the fence.
+
+use serde_json::{Value, json};
+use sqlx::types::Json;
+use sqlx::{PgConnection, Postgres, Transaction};
+
+use super::{Leader, StoreError};
+use crate::plan::change::{Audit, Change};
+
+/// What became of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Executed {
+    pub changes: usize,
+}
+
+impl Leader {
+    /// Executes changes in the order given, with their audit records, all or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Deposed`], [`StoreError::Conflict`] when a row was not as planned (somebody else wrote, or a purge met a new
+    /// blocker), [`StoreError::Refused`] when a constraint forbids a change.
+    pub async fn execute(&self, changes: &[Change], audit: &[Audit]) -> Result<Executed, StoreError> {
+        let mut transaction = self.begin().await?;
+        for run in changes.chunk_by(|a, b| std::mem::discriminant(a) == std::mem::discriminant(b)) {
+            execute_run(&mut transaction, run).await?;
+        }
+        write_audit(&mut transaction, audit).await?;
+        transaction.commit().await?;
+        Ok(Executed { changes: changes.len() })
+    }
+}
+
+/// Runs a statement over a JSON array of rows; as many rows must be touched as were planned.
+async fn put(c: &mut PgConnection, sql: &'static str, rows: &[Value]) -> Result<(), StoreError> {
+    sqlx::query(sql).bind(Json(rows)).execute(c).await?;
+    Ok(())
+}
+
+/// As [`put`], and a row that was not there to touch is a conflict.
+async fn put_all(c: &mut PgConnection, sql: &'static str, rows: &[Value]) -> Result<(), StoreError> {
+    let touched = sqlx::query(sql).bind(Json(rows)).execute(c).await?.rows_affected();
+    if usize::try_from(touched).ok() == Some(rows.len()) {
+        return Ok(());
+    }
+    Err(StoreError::Conflict(sqlx::Error::RowNotFound))
+}
+
+async fn execute_run(transaction: &mut Transaction<'static, Postgres>, run: &[Change]) -> Result<(), StoreError> {
+    let rows: Vec<Value> = run.iter().map(row).collect();
+    let c = &mut **transaction;
+    match run.first() {
+        None => Ok(()),
+        Some(Change::PutSettings { .. }) => put_all(c, PUT_SETTINGS, &rows).await,
+        Some(Change::DeleteSettings { .. }) => {
+            put(c, "DELETE FROM mailroster.settings WHERE namespace IN (SELECT e->>'namespace' FROM jsonb_array_elements($1) e)", &rows)
+                .await
+        }
+        Some(Change::TransferDomain { .. }) => {
+            sqlx::query("SET CONSTRAINTS ALL DEFERRED").execute(&mut *c).await?;
+            for sql in TRANSFER {
+                put(c, sql, &rows).await?;
+            }
+            Ok(())
+        }
+        Some(Change::PutDomain { .. }) => {
+            put_all(c, PUT_DOMAINS, &rows).await?;
+            put(c, PUT_DOMAIN_KEYS, &rows).await
+        }
+        Some(Change::DeleteMember { .. }) => put(c, DELETE_MEMBERS, &rows).await,
+        Some(Change::DeleteDelegation { .. }) => put(c, DELETE_DELEGATIONS, &rows).await,
+        Some(Change::DeleteLink { .. }) => put(c, DELETE_LINKS, &rows).await,
+        Some(Change::PutAddress { .. }) => {
+            put_all(c, PUT_ADDRESSES, &rows).await?;
+            put(c, DELETE_KEYS, &rows).await?;
+            put(c, PUT_KEYS, &rows).await
+        }
+        Some(Change::PutRole { .. }) => put_all(c, PUT_ROLES, &rows).await,
+        Some(Change::PutLink { .. }) => put_all(c, PUT_LINKS, &rows).await,
+        Some(Change::PutDelegation { .. }) => put_all(c, PUT_DELEGATIONS, &rows).await,
+        Some(Change::PutMember { .. }) => put_all(c, PUT_MEMBERS, &rows).await,
+        Some(Change::PutCredential { .. }) => {
+            put(c, KEEP_HISTORY, &rows).await?;
+            put_all(c, PUT_CREDENTIALS, &rows).await?;
+            put(c, CUT_HISTORY, &rows).await
+        }
+        Some(Change::PutWait { .. }) => put_all(c, PUT_WAITS, &rows).await,
+        Some(Change::DeleteWait { .. }) => put(c, DELETE_WAITS, &rows).await,
+        Some(Change::PutDone { .. }) => put(c, PUT_DONE, &rows).await,
+        Some(Change::PutHandled { .. }) => put_all(c, PUT_HANDLED, &rows).await,
+        Some(Change::ConsumeLearned { .. }) => {
+            put(c, "DELETE FROM mailroster.learned_sender WHERE key IN (SELECT e->>'address' FROM jsonb_array_elements($1) e)", &rows).await
+        }
+        Some(Change::ConsumeTransfer { .. }) => {
+            put(c, "DELETE FROM mailroster.transfer_request WHERE domain IN (SELECT e->>'domain' FROM jsonb_array_elements($1) e)", &rows)
+                .await
+        }
+        Some(Change::DeleteRole { .. }) => put(c, DELETE_ROLES, &rows).await,
+        Some(Change::DeleteAddress { .. }) => {
+            put(c, PUT_TOMBSTONES, &rows).await?;
+            put_all(c, DELETE_ADDRESSES, &rows).await
+        }
+        Some(Change::DeleteDomain { .. }) => put_all(c, DELETE_DOMAINS, &rows).await,
+    }
+}
+
+/// A change as the row that its statement takes.
+fn row(change: &Change) -> Value {
+    match change {
+        Change::PutSettings { namespace, owner, settings: s } => json!({
+            "namespace": namespace, "owner": owner,
+            "password_min_length": s.password.min_length, "password_uppercase": s.password.uppercase, "password_lowercase": s.password.lowercase,
+            "password_digit": s.password.digit, "password_symbol": s.password.symbol, "password_expires_days": s.expires_after_days,
+            "password_history": s.history, "lockout_failed_logons": s.failed_logons, "lockout_seconds": s.lockout.as_secs(),
+            "reset_failed_codes": s.failed_codes, "purge_delay_seconds": s.purge_delay.as_secs(), "held_mail_reports": s.held_mail_reports,
+            "guard_max_percent": s.guard.max_percent, "guard_min_count": s.guard.min_count, "hide_confidential": s.hide_confidential,
+        }),
+        Change::DeleteSettings { namespace } => json!({"namespace": namespace}),
+        Change::TransferDomain { domain, from, to } => json!({"domain": domain.as_str(), "from_namespace": from, "to_namespace": to}),
+        Change::PutDomain { domain, row } => merge(row, json!({"name": domain.as_str(), "keys": domain.keys()})),
+        Change::DeleteDomain { domain } | Change::ConsumeTransfer { domain } => json!({"domain": domain.as_str()}),
+        Change::DeleteMember { address } | Change::ConsumeLearned { address } => json!({"address": address}),
+        Change::DeleteDelegation { reader, mailbox } => json!({"reader": reader, "mailbox": mailbox}),
+        Change::DeleteLink { alias } => json!({"alias": alias}),
+        Change::PutAddress { address, row } => {
+            merge(row, json!({"canonical": address, "domain": address.domain().as_str(), "keys": row.keys}))
+        }
+        Change::PutRole { namespace, name, row } => merge(row, json!({"namespace": namespace, "name": name})),
+        Change::PutLink { alias, row } => merge(row, json!({"alias": alias})),
+        Change::PutDelegation { reader, mailbox, row } => {
+            merge(row, json!({"reader": reader, "mailbox": mailbox, "effective_at": row.effective_at}))
+        }
+        Change::PutMember { address, namespace, role } => json!({"address": address, "namespace": namespace, "role": role}),
+        Change::PutCredential { address, password } => json!({
+            "address": address, "phc": password.phc, "key_id": password.key_id, "force_change": password.force_change,
+            "never_expires": password.never_expires, "history": password.history,
+            "fingerprint": password.fingerprint.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+        }),
+        Change::PutWait { address, action, wait } => {
+            json!({"address": address, "action": action.as_str(), "since": wait.since, "held": wait.held, "approved": wait.approved})
+        }
+        Change::DeleteWait { address, action } => json!({"address": address, "action": action.as_str()}),
+        Change::PutDone { address, action } => json!({"address": address, "domain": address.domain().as_str(), "action": action.as_str()}),
+        Change::PutHandled { key, action, token } => {
+            json!({"kind": key.kind.as_str(), "namespace": key.namespace, "name": key.name, "action": action.as_str(), "token": token})
+        }
+        Change::DeleteRole { namespace, name } => json!({"namespace": namespace, "name": name}),
+        Change::DeleteAddress { address, purge } => json!({"address": address, "purge": purge}),
+    }
+}
+
+fn merge<T: serde::Serialize>(row: &T, more: Value) -> Value {
+    let mut merged = serde_json::to_value(row).unwrap_or_default();
+    if let (Value::Object(fields), Value::Object(more)) = (&mut merged, more) {
+        fields.extend(more);
+    }
+    merged
+}
+
+async fn write_audit(transaction: &mut Transaction<'static, Postgres>, audit: &[Audit]) -> Result<(), StoreError> {
+    if audit.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = audit
+        .iter()
+        .map(|entry| {
+            let action = match (&entry.before, &entry.after) {
+                (None, _) => "Created",
+                (Some(_), Some(_)) => "Updated",
+                (Some(_), None) => "Deleted",
+            };
+            json!({"actor": entry.cause.actor, "subject": entry.subject.to_string(), "action": action, "reason": entry.cause.reason,
+                   "before": entry.before, "after": entry.after})
+        })
+        .collect();
+    put(&mut *transaction, PUT_AUDIT, &rows).await
+}
+
+const PUT_SETTINGS: &str = "
+INSERT INTO mailroster.settings SELECT r.* FROM jsonb_populate_recordset(NULL::mailroster.settings, $1) r
+ON CONFLICT (namespace) DO UPDATE SET
+    owner = EXCLUDED.owner, password_min_length = EXCLUDED.password_min_length, password_uppercase = EXCLUDED.password_uppercase,
+    password_lowercase = EXCLUDED.password_lowercase, password_digit = EXCLUDED.password_digit, password_symbol = EXCLUDED.password_symbol,
+    password_expires_days = EXCLUDED.password_expires_days, password_history = EXCLUDED.password_history,
+    lockout_failed_logons = EXCLUDED.lockout_failed_logons, lockout_seconds = EXCLUDED.lockout_seconds,
+    reset_failed_codes = EXCLUDED.reset_failed_codes, purge_delay_seconds = EXCLUDED.purge_delay_seconds,
+    held_mail_reports = EXCLUDED.held_mail_reports, guard_max_percent = EXCLUDED.guard_max_percent, guard_min_count = EXCLUDED.guard_min_count,
+    hide_confidential = EXCLUDED.hide_confidential";
+
+// All of a domain changes hands at once; the foreign keys between its rows are looked at when all have moved (D1).
+const TRANSFER: [&str; 4] = [
+    "UPDATE mailroster.link l SET namespace = r.to_namespace, owner = NULL
+     FROM jsonb_to_recordset($1) AS r(domain text, to_namespace text) JOIN mailroster.domain d ON d.name = r.domain JOIN mailroster.address a ON a.domain_id = d.id
+     WHERE l.alias_id = a.id",
+    "UPDATE mailroster.delegation g SET namespace = r.to_namespace, owner = NULL
+     FROM jsonb_to_recordset($1) AS r(domain text, to_namespace text) JOIN mailroster.domain d ON d.name = r.domain JOIN mailroster.address a ON a.domain_id = d.id
+     WHERE g.mailbox_id = a.id",
+    "UPDATE mailroster.address a SET namespace = r.to_namespace, owner = NULL
+     FROM jsonb_to_recordset($1) AS r(domain text, to_namespace text) JOIN mailroster.domain d ON d.name = r.domain WHERE a.domain_id = d.id",
+    "UPDATE mailroster.domain d SET namespace = r.to_namespace, owner = NULL
+     FROM jsonb_to_recordset($1) AS r(domain text, to_namespace text) WHERE d.name = r.domain",
+];
+
+const PUT_DOMAINS: &str = "
+INSERT INTO mailroster.domain (name, namespace, owner, recipient_validation, unknown_recipients, next_hop, learn_senders, sub_addressing, postmaster)
+SELECT name, namespace, owner, recipient_validation, unknown_recipients, next_hop, learn_senders, sub_addressing, postmaster
+FROM jsonb_populate_recordset(NULL::mailroster.domain, $1) ORDER BY name
+ON CONFLICT (name) DO UPDATE SET
+    owner = EXCLUDED.owner, recipient_validation = EXCLUDED.recipient_validation, unknown_recipients = EXCLUDED.unknown_recipients,
+    next_hop = EXCLUDED.next_hop, learn_senders = EXCLUDED.learn_senders, sub_addressing = EXCLUDED.sub_addressing, postmaster = EXCLUDED.postmaster
+WHERE domain.namespace = EXCLUDED.namespace";
+
+const PUT_DOMAIN_KEYS: &str = "
+INSERT INTO mailroster.domain_key (key, domain_id)
+SELECT k.key, d.id FROM jsonb_to_recordset($1) AS r(name text, keys jsonb) JOIN mailroster.domain d ON d.name = r.name, jsonb_array_elements_text(r.keys) AS k(key)
+ON CONFLICT (key) DO NOTHING";
+
+const PUT_ADDRESSES: &str = "
+INSERT INTO mailroster.address (canonical, display, domain_id, namespace, is_alias, origin, owner, was_declared, display_name, attributes, disabled,
+    shut, closing, archive_start, smtp_submission, pop, unlocked_at, codes_reset_at)
+SELECT r.canonical, r.display, d.id, r.namespace, r.is_alias, r.origin, r.owner, r.was_declared, r.display_name, r.attributes, r.disabled,
+    r.shut, r.closing, r.archive_start, r.smtp_submission, r.pop, r.unlocked_at, r.codes_reset_at
+FROM jsonb_to_recordset($1) AS r(canonical text, domain text, display text, namespace text, is_alias boolean, origin text, owner text, was_declared boolean,
+    display_name text, attributes jsonb, disabled boolean, shut boolean, closing boolean, archive_start date, smtp_submission boolean, pop boolean,
+    unlocked_at timestamptz, codes_reset_at timestamptz)
+JOIN mailroster.domain d ON d.name = r.domain ORDER BY r.canonical
+ON CONFLICT (canonical) DO UPDATE SET
+    display = EXCLUDED.display, is_alias = EXCLUDED.is_alias, origin = EXCLUDED.origin, owner = EXCLUDED.owner, was_declared = EXCLUDED.was_declared,
+    display_name = EXCLUDED.display_name, attributes = EXCLUDED.attributes, disabled = EXCLUDED.disabled, shut = EXCLUDED.shut, closing = EXCLUDED.closing,
+    archive_start = EXCLUDED.archive_start, smtp_submission = EXCLUDED.smtp_submission, pop = EXCLUDED.pop, unlocked_at = EXCLUDED.unlocked_at,
+    codes_reset_at = EXCLUDED.codes_reset_at
+WHERE address.namespace = EXCLUDED.namespace";
+
+const DELETE_KEYS: &str = "
+DELETE FROM mailroster.address_key k USING jsonb_to_recordset($1) AS r(canonical text, keys jsonb), mailroster.address a
+WHERE a.canonical = r.canonical AND k.address_id = a.id AND NOT r.keys ? k.key";
+
+const PUT_KEYS: &str = "
+INSERT INTO mailroster.address_key (key, address_id)
+SELECT k.key, a.id FROM jsonb_to_recordset($1) AS r(canonical text, keys jsonb) JOIN mailroster.address a ON a.canonical = r.canonical,
+    jsonb_array_elements_text(r.keys) AS k(key)
+WHERE NOT EXISTS (SELECT FROM mailroster.address_key o WHERE o.key = k.key AND o.address_id = a.id)";
+
+const PUT_ROLES: &str = "
+INSERT INTO mailroster.role (namespace, name, owned, built_in, permissions)
+SELECT r.namespace, r.name, r.owned, r.built_in, ARRAY(SELECT jsonb_array_elements_text(r.permissions))
+FROM jsonb_to_recordset($1) AS r(namespace text, name text, owned boolean, built_in text, permissions jsonb)
+ON CONFLICT (namespace, name) DO UPDATE SET owned = EXCLUDED.owned, built_in = EXCLUDED.built_in, permissions = EXCLUDED.permissions";
+
+const DELETE_ROLES: &str = "
+DELETE FROM mailroster.role o USING jsonb_to_recordset($1) AS r(namespace text, name text) WHERE o.namespace = r.namespace AND o.name = r.name";
+
+const PUT_MEMBERS: &str = "
+INSERT INTO mailroster.role_member (address_id, role_id, namespace)
+SELECT a.id, o.id, r.namespace FROM jsonb_to_recordset($1) AS r(address text, namespace text, role text)
+JOIN mailroster.address a ON a.canonical = r.address JOIN mailroster.role o ON o.namespace = r.namespace AND o.name = r.role";
+
+const DELETE_MEMBERS: &str = "
+DELETE FROM mailroster.role_member m USING jsonb_to_recordset($1) AS r(address text), mailroster.address a WHERE a.canonical = r.address AND m.address_id = a.id";
+
+const PUT_LINKS: &str = "
+INSERT INTO mailroster.link (alias_id, primary_id, namespace, owner, origin, made_row)
+SELECT a.id, p.id, r.namespace, r.owner, r.origin, r.made_row
+FROM jsonb_to_recordset($1) AS r(alias text, \"primary\" text, namespace text, owner text, origin text, made_row boolean)
+JOIN mailroster.address a ON a.canonical = r.alias JOIN mailroster.address p ON p.canonical = r.\"primary\" ORDER BY a.canonical
+ON CONFLICT (alias_id) DO UPDATE SET primary_id = EXCLUDED.primary_id, owner = EXCLUDED.owner, origin = EXCLUDED.origin, made_row = EXCLUDED.made_row";
+
+const DELETE_LINKS: &str = "
+DELETE FROM mailroster.link l USING jsonb_to_recordset($1) AS r(alias text), mailroster.address a WHERE a.canonical = r.alias AND l.alias_id = a.id";
+
+const PUT_DELEGATIONS: &str = "
+INSERT INTO mailroster.delegation (reader_id, mailbox_id, namespace, owner, effective_at)
+SELECT a.id, b.id, r.namespace, r.owner, r.effective_at
+FROM jsonb_to_recordset($1) AS r(reader text, mailbox text, namespace text, owner text, effective_at timestamptz)
+JOIN mailroster.address a ON a.canonical = r.reader JOIN mailroster.address b ON b.canonical = r.mailbox ORDER BY a.canonical, b.canonical
+ON CONFLICT (reader_id, mailbox_id) DO UPDATE SET owner = EXCLUDED.owner";
+
+const DELETE_DELEGATIONS: &str = "
+DELETE FROM mailroster.delegation g USING jsonb_to_recordset($1) AS r(reader text, mailbox text), mailroster.address a, mailroster.address b
+WHERE a.canonical = r.reader AND b.canonical = r.mailbox AND g.reader_id = a.id AND g.mailbox_id = b.id";
+
+// P4: the hash that a new one replaces goes to the history, as does the one the user chose.
+const KEEP_HISTORY: &str = "
+INSERT INTO mailroster.credential_history (address_id, phc, set_at)
+SELECT c.address_id, o.phc, o.set_at
+FROM jsonb_to_recordset($1) AS r(address text, phc text) JOIN mailroster.address a ON a.canonical = r.address JOIN mailroster.credential c ON c.address_id = a.id
+CROSS JOIN LATERAL (
+    SELECT c.phc, c.set_at
+    UNION ALL SELECT u.phc, u.set_at FROM mailroster.user_password u WHERE u.address_id = a.id AND u.set_at > c.set_at
+) o
+WHERE r.phc IS NOT NULL";
+
+const CUT_HISTORY: &str = "
+DELETE FROM mailroster.credential_history h USING (
+    SELECT h.id, row_number() OVER (PARTITION BY h.address_id ORDER BY h.id DESC) AS nth, r.history
+    FROM jsonb_to_recordset($1) AS r(address text, history integer) JOIN mailroster.address a ON a.canonical = r.address
+    JOIN mailroster.credential_history h ON h.address_id = a.id
+) old WHERE old.id = h.id AND old.nth > old.history";
+
+// Without a hash only the fingerprint is renewed (P2): no session ends.
+const PUT_CREDENTIALS: &str = "
+WITH wanted AS (
+    SELECT a.id AS address_id, r.* FROM jsonb_to_recordset($1) AS r(address text, phc text, fingerprint text, key_id text, force_change boolean, never_expires boolean)
+    JOIN mailroster.address a ON a.canonical = r.address
+), renewed AS (
+    UPDATE mailroster.credential c SET fingerprint = decode(w.fingerprint, 'hex'), key_id = w.key_id, never_expires = w.never_expires
+    FROM wanted w WHERE c.address_id = w.address_id AND w.phc IS NULL RETURNING c.address_id
+), set_anew AS (
+    INSERT INTO mailroster.credential (address_id, phc, fingerprint, key_id, force_change, never_expires)
+    SELECT w.address_id, w.phc, decode(w.fingerprint, 'hex'), w.key_id, w.force_change, w.never_expires FROM wanted w WHERE w.phc IS NOT NULL
+    ON CONFLICT (address_id) DO UPDATE SET phc = EXCLUDED.phc, fingerprint = EXCLUDED.fingerprint, key_id = EXCLUDED.key_id,
+        force_change = EXCLUDED.force_change, never_expires = EXCLUDED.never_expires, epoch = credential.epoch + 1, set_at = EXCLUDED.set_at
+    RETURNING address_id
+) SELECT address_id FROM renewed UNION ALL SELECT address_id FROM set_anew";
+
+const PUT_WAITS: &str = "
+INSERT INTO mailroster.waiting (address_id, action, since, held, approved)
+SELECT a.id, r.action, r.since, r.held, r.approved FROM jsonb_to_recordset($1) AS r(address text, action text, since timestamptz, held boolean, approved boolean)
+JOIN mailroster.address a ON a.canonical = r.address ORDER BY a.canonical
+ON CONFLICT (address_id, action) DO UPDATE SET held = EXCLUDED.held, approved = EXCLUDED.approved";
+
+const DELETE_WAITS: &str = "
+DELETE FROM mailroster.waiting w USING jsonb_to_recordset($1) AS r(address text, action text), mailroster.address a
+WHERE a.canonical = r.address AND w.address_id = a.id AND w.action = r.action";
+
+const PUT_DONE: &str = "
+INSERT INTO mailroster.done (domain_id, action, subject)
+SELECT d.id, r.action, r.address FROM jsonb_to_recordset($1) AS r(address text, domain text, action text) JOIN mailroster.domain d ON d.name = r.domain";
+
+const PUT_HANDLED: &str = "
+INSERT INTO mailroster.handled SELECT r.* FROM jsonb_populate_recordset(NULL::mailroster.handled, $1) r
+ON CONFLICT (kind, namespace, name, action) DO UPDATE SET token = EXCLUDED.token";
+
+const PUT_TOMBSTONES: &str = "
+INSERT INTO mailroster.tombstone (canonical, namespace)
+SELECT a.canonical, a.namespace FROM jsonb_to_recordset($1) AS r(address text, purge boolean) JOIN mailroster.address a ON a.canonical = r.address WHERE r.purge
+ON CONFLICT (canonical) DO UPDATE SET purged_at = EXCLUDED.purged_at, namespace = EXCLUDED.namespace";
+
+// U2: what could have come up since the rows were read is asked again here.
+const DELETE_ADDRESSES: &str = "
+DELETE FROM mailroster.address a USING jsonb_to_recordset($1) AS r(address text, purge boolean)
+WHERE a.canonical = r.address AND NOT (r.purge AND EXISTS (SELECT FROM mailroster.held_address h WHERE h.address = a.canonical))";
+
+const DELETE_DOMAINS: &str = "
+DELETE FROM mailroster.domain d USING jsonb_to_recordset($1) AS r(domain text) WHERE d.name = r.domain
+  AND NOT EXISTS (SELECT FROM mailroster.address a WHERE a.domain_id = d.id)";
+
+const PUT_AUDIT: &str = "
+INSERT INTO mailroster.audit (actor, subject, action, reason, before, after)
+SELECT r.actor, r.subject, r.action, r.reason, nullif(r.before, 'null'), nullif(r.after, 'null')
+FROM jsonb_to_recordset($1) AS r(actor text, subject text, action text, reason text, before jsonb, after jsonb)";
