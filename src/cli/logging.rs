@@ -46,7 +46,7 @@ impl Logging {
         started.map_err(|error| Failure::to("start logging", error))
     }
 
-    fn filter(&self) -> Result<EnvFilter, Failure> {
+    pub(super) fn filter(&self) -> Result<EnvFilter, Failure> {
         // EnvFilter would take a misspelt level for the name of a module and log nothing.
         let known = |part: &str| {
             let level = part.rsplit('=').next().unwrap_or(part);

@@ -13,6 +13,8 @@ mod explain;
 mod failure;
 mod logging;
 mod operator;
+#[cfg(test)]
+mod reference;
 mod release;
 mod store;
 #[cfg(test)]

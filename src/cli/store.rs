@@ -54,6 +54,23 @@ impl Opened {
         Store::open(&self.location, &format!("mailroster {command}")).or_failed("read --store")
     }
 
+    /// The same, for a command that reads the roster.
+    ///
+    /// # Errors
+    /// Also when the store can't be reached, or no controller has ever migrated it.
+    pub async fn connect_to_roster(&self, command: &str) -> Result<Store, Failure> {
+        let store = self.connect(command)?;
+        let there: bool = sqlx::query_scalar("SELECT to_regclass('mailroster.installation') IS NOT NULL")
+            .fetch_one(store.pool())
+            .await
+            .or_failed("reach the store (--store)")?;
+        if there {
+            Ok(store)
+        } else {
+            Err(Failure::new("failed to read the store (--store): it holds no roster; the controller makes one when it starts"))
+        }
+    }
+
     /// Ends the private Postgres, if there is one, writing out what it holds.
     pub async fn close(self) {
         if let Some(embedded) = self.embedded {

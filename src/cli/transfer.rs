@@ -8,7 +8,8 @@ use clap::Args;
 use tokio::time::Instant;
 
 use super::failure::OrFailed as _;
-use super::{Failure, Outcome, store};
+use super::store::{self, Opened};
+use super::{Failure, Outcome};
 use crate::model::DomainName;
 use crate::store::Store;
 
@@ -41,7 +42,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         )));
     }
     let opened = store::open(&arguments.store).await?;
-    let outcome = transfer(&opened.connect("transfer")?, &domain, &namespace).await;
+    let outcome = transfer(&opened, &domain, &namespace).await;
     opened.close().await;
     outcome
 }
@@ -52,7 +53,8 @@ fn is_namespace(text: &str) -> bool {
     (1..=63).contains(&text.len()) && text.chars().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }
 
-async fn transfer(store: &Store, domain: &DomainName, to: &str) -> Result<Outcome, Failure> {
+async fn transfer(opened: &Opened, domain: &DomainName, to: &str) -> Result<Outcome, Failure> {
+    let store = &opened.connect_to_roster("transfer").await?;
     let (id, from) = holder(store, domain).await?;
     if from == to {
         return Ok(Outcome::findings(format!("nothing to do: {domain} belongs to namespace {to}\n")));

@@ -18,6 +18,7 @@ struct Server {
     folds: bool,
     role: String,
     superuser: bool,
+    makes_roles: bool,
     may_create: bool,
     migrations: bool,
     roster: bool,
@@ -27,7 +28,7 @@ pub(super) async fn check(findings: &mut Findings, store: &Store, role_prefix: &
     let server: Server = sqlx::query_as(
         "SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS version_text,
                 current_database()::text AS database, current_setting('server_encoding') AS encoding, lower('Ü') = 'ü' AS folds,
-                current_user::text AS role, r.rolsuper AS superuser,
+                current_user::text AS role, r.rolsuper AS superuser, r.rolsuper OR r.rolcreaterole AS makes_roles,
                 has_database_privilege(current_database(), 'CREATE') AS may_create,
                 to_regclass('_sqlx_migrations') IS NOT NULL AS migrations, to_regclass('mailroster.installation') IS NOT NULL AS roster
          FROM pg_catalog.pg_roles r WHERE r.rolname = current_user",
@@ -130,7 +131,9 @@ async fn roles(findings: &mut Findings, store: &Store, server: &Server, prefix: 
     .or_failed("look for the gateway's roles")?;
     let mut sql = String::new();
     for (role, there, granted) in rows {
-        if !there {
+        if !there && server.makes_roles {
+            findings.note(format!("the role {role} is not there yet; the controller makes it when it starts"));
+        } else if !there {
             findings.missing(format!("the role {role}, for mail servers"));
             sql.push_str(&format!("CREATE ROLE {} NOLOGIN;\n", quoted(&role)));
         } else if granted {

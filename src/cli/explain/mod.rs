@@ -9,9 +9,9 @@ mod person;
 use clap::Args;
 
 use super::failure::OrFailed as _;
-use super::{Failure, Outcome, store};
+use super::store::{self, Opened};
+use super::{Failure, Outcome};
 use crate::model::Address;
-use crate::store::Store;
 use facts::Facts;
 
 /// Tell whether mail to an address would be accepted, why, and what the store knows of it
@@ -25,12 +25,13 @@ pub struct Arguments {
 
 pub(super) async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let opened = store::open(&arguments.store).await?;
-    let facts = read(&opened.connect("explain")?, &arguments.address).await;
+    let facts = read(&opened, &arguments.address).await;
     opened.close().await;
     Ok(Outcome::done(text(&arguments.address, &facts?)))
 }
 
-async fn read(store: &Store, asked: &str) -> Result<Facts, Failure> {
+async fn read(opened: &Opened, asked: &str) -> Result<Facts, Failure> {
+    let store = opened.connect_to_roster("explain").await?;
     let attempt = format!("read what the store knows of {asked}");
     let canonical = Address::parse(asked).map_or_else(|_| asked.to_owned(), |address| address.canonical().to_string());
     let facts: sqlx::types::Json<Facts> =
