@@ -98,7 +98,7 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     let (changes, audit) = change::difference(&w);
     let mut verdicts = BTreeMap::new();
     for resource in desired.resources.values() {
-        if !resource.lacks_finalizer() {
+        if !resource.lacks_finalizer() && !resource.awaits_secret() {
             let verdict = judge(&mut w, resource);
             verdicts.insert(resource.key.clone(), verdict);
         }
