@@ -101,7 +101,7 @@ struct ByReason {
     reason: &'static str,
     r#type: &'static str,
 }
-[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByFunction {
     function: String,
 }
