@@ -150,10 +150,12 @@ fn judge(w: &mut Working<'_>, resource: &Resource) -> Verdict {
         (Ok(Declared::Link(declared)), _) => links::judge(w, resource, declared),
         (Ok(Declared::Delegation(declared)), _) => delegations::judge(w, resource, declared),
         (Ok(Declared::Role(declared)), _) => roles::judge(w, resource, declared),
-        (Err(violation), kind) => judge_refused(w, resource, violation, kind),
+        (Err(violation), kind) => judge_refused(resource, violation, kind),
     };
     if let Err(violation) = &resource.declared {
         verdict.ready = violation.clone().into();
+        // A link ends later (U4), so its finalizer stays for as long; all other rights went in this plan.
+        verdict.release &= !links::owns_one(w, resource);
     }
     if resource.suspended && !resource.deleting {
         verdict.ready = Finding { reason: Reason::Suspended, message: "suspend is true: nothing is written and nothing undone".to_owned() };
@@ -177,12 +179,15 @@ pub fn waiting_for_store(resource: &Resource) -> Verdict {
 /// What a resource says that a fault of ours keeps from coming into force.
 #[must_use]
 pub fn internal_error(resource: &Resource, fault: &str) -> Verdict {
-    let violation = Violation::new(Reason::InternalError, format!("a fault in mailroster, not in the resource: {fault}; it is tried again when anything changes"));
+    let violation = Violation::new(
+        Reason::InternalError,
+        format!("a fault in mailroster, not in the resource: {fault}; it is tried again when anything changes"),
+    );
     Verdict { release: false, ..judge_refused(resource, &violation, resource.key.kind) }
 }
 
 /// A resource whose spec says nothing that could be acted on.
-fn judge_refused(w: &Working<'_>, resource: &Resource, violation: &Violation, kind: Kind) -> Verdict {
+fn judge_refused(resource: &Resource, violation: &Violation, kind: Kind) -> Verdict {
     let ready = Finding::from(violation.clone());
     let (conditions, detail) = match kind {
         Kind::AccountSettings => (Vec::new(), Detail::Settings),
@@ -192,9 +197,5 @@ fn judge_refused(w: &Working<'_>, resource: &Resource, violation: &Violation, ki
         Kind::DelegateMailbox => (Vec::new(), Detail::Delegation { effective_at: None, visible_from: None }),
         Kind::AdminRole => (Vec::new(), Detail::Role { total: 0, in_force: 0, rejected: Vec::new() }),
     };
-    // A link ends later (U4), so its finalizer stays for as long; all other rights went in this plan.
-    let lingers = resource.key.kind == Kind::AliasLink
-        && resource.deleting
-        && w.next.links.iter().any(|(_, row)| row.namespace == resource.key.namespace && row.owner.as_deref() == Some(&resource.key.name));
-    Verdict { conditions, release: resource.deleting && !lingers, ..blank(resource, ready, detail) }
+    Verdict { conditions, ..blank(resource, ready, detail) }
 }

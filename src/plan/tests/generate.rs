@@ -183,6 +183,6 @@ pub(crate) fn generate() -> impl Strategy<Value = Vec<Step>> {
 
 /// How many cases a property tries: few, so that the whole suite takes seconds; `PROPTEST_CASES` for more.
 pub(crate) fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(150);
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(64);
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
