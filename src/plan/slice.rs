@@ -1,7 +1,8 @@
 //! All resources in view, and the part of them that has to be planned together.
 //!
 //! A slice is closed under claims (whoever wants the same thing is in it), under references (whatever a verdict looks at is in it)
-//! and under guards (whatever waits in its domains is in it, which the store tells: see [`Slice::add`]).
+//! and under guards (whatever waits or is to be learned in its domains is in it, which only the store can tell; whoever reads the rows
+//! adds those addresses as subjects and closes the slice once more).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -184,8 +184,10 @@ fn guarded(observed: &Observed, slice: &Slice, leaving: &BTreeSet<DomainName>) -
     let domains = domains_of(slice);
     let waiting = observed.waiting.keys().map(|(address, _)| address).filter(|address| domains.contains(&address.domain()));
     let undeclared = observed.addresses.iter().filter(|(a, row)| row.owner.is_none() && leaving.contains(&a.domain())).map(|(a, _)| a);
+    // A sender to be learned may have a row or a tombstone by now.
+    let learned = observed.learned.iter().filter(|(domain, _)| domains.contains(domain)).flat_map(|(_, queue)| queue);
     let mut found = BTreeSet::new();
-    for address in waiting.chain(undeclared) {
+    for address in waiting.chain(undeclared).chain(learned) {
         found.insert(Subject::Address(address.clone()));
         if observed.addresses.get(address).is_some_and(|row| row.is_alias) {
             found.insert(Subject::Link(address.clone()));
