@@ -39,15 +39,15 @@ test-core: ## The functional core compiles without runtime, sockets and database
 	done
 	echo "the functional core is free of: $(IMPURE)"
 
-generate: ## Write crds/, manifests/ and docs/reference from their source
+generate: ## Write crds/, manifests/crds.yaml, docs/reference and docs/conditions.md from their source
 	@tests/tools/generate
 
 generated: generate ## Fail when a generated file is not up to date
-	@changed=$$(git status --porcelain -- crds manifests docs/reference)
+	@changed=$$(git status --porcelain -- crds manifests docs/reference docs/conditions.md)
 	if [ -n "$$changed" ]; then
 		echo "generated files are not up to date; run make generate and commit:"
 		echo "$$changed"
-		git --no-pager diff --stat -- crds manifests docs/reference
+		git --no-pager diff --stat -- crds manifests docs/reference docs/conditions.md
 		exit 1
 	fi
 

@@ -2,10 +2,13 @@
 //! alias of which, who may read whose mailbox, and who administers. People declare it as Kubernetes resources; a Postgres store, which
 //! mail servers read, is made to match.
 pub mod api;
-pub mod model;
-pub mod plan;
-
 #[cfg(feature = "operator")]
-pub mod store;
+pub mod cli;
 #[cfg(feature = "operator")]
 pub mod engine;
+pub mod model;
+#[cfg(feature = "operator")]
+pub mod operator;
+pub mod plan;
+#[cfg(feature = "operator")]
+pub mod store;

@@ -119,7 +119,11 @@ impl<S: Surroundings> Engine<S> {
         let named: BTreeSet<_> = seed.keys.union(&seed.ended).cloned().collect();
         slice.subjects.extend(self.leader.store().owned(&named).await?);
         let of_subjects: Vec<_> = slice.subjects.iter().flat_map(|subject| self.roster.dependents(subject)).collect();
-        slice.keys.extend(of_subjects.into_iter().filter(|key| key.kind != Kind::AdminRole || seed.keys.contains(key) || seed.subjects.len() < BATCH / 10));
+        slice.keys.extend(
+            of_subjects
+                .into_iter()
+                .filter(|key| key.kind != Kind::AdminRole || seed.keys.contains(key) || seed.subjects.len() < BATCH / 10),
+        );
         self.roster.close(&mut slice);
         let mut scope = Scope { slice, ..Scope::default() };
         self.mark_domains(&mut scope);
@@ -176,7 +180,7 @@ impl<S: Surroundings> Engine<S> {
 
     /// What was planned is in force: tell everybody, and find out whom it concerns.
     async fn hand_out(&mut self, seed: &Seed, scope: &Scope, plan: Plan, began: Instant) {
-        self.observer.batch(scope.slice.keys.len(), plan.changes.len(), began.elapsed());
+        self.observer.batch(scope.slice.keys.len(), began.elapsed());
         self.roster.forget_deleted(&seed.ended);
         let mut concerned = BTreeSet::new();
         for change in &plan.changes {
@@ -211,7 +215,11 @@ impl<S: Surroundings> Engine<S> {
         for note in plan.notes {
             let _ = self.outbox.send(Outcome::Note(note)).await;
         }
+        let changed = !plan.changes.is_empty();
         for (key, verdict) in plan.verdicts {
+            self.observer.reconciled(key.kind, verdict.ready.is_fine(), changed);
+            let span = tracing::debug_span!("reconcile", kind = %key.kind, namespace = key.namespace, name = key.name);
+            span.in_scope(|| tracing::debug!(reason = %verdict.ready.reason, "planned"));
             let _ = self.outbox.send(Outcome::Verdict { key, verdict: Box::new(verdict) }).await;
         }
     }
@@ -220,7 +228,6 @@ impl<S: Surroundings> Engine<S> {
         match change {
             Change::PutAddress { address, .. } | Change::DeleteAddress { address, .. } => self.counting.changed(&address.domain()),
             Change::PutDomain { domain, .. } => self.counting.changed(domain),
-            Change::PutDone { action, .. } => self.observer.ended(action.as_str()),
             _ => {}
         }
     }

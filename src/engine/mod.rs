@@ -37,11 +37,15 @@ const REST: (Duration, Duration) = (Duration::from_millis(500), Duration::from_s
 
 /// What the engine tells whoever watches it work.
 pub trait Observer: Send + Sync {
-    fn batch(&self, keys: usize, changes: usize, took: Duration);
-    fn store_failed(&self, error: &StoreError);
+    /// A batch came through.
+    fn batch(&self, resources: usize, took: Duration);
+    /// One resource of it.
+    fn reconciled(&self, kind: Kind, in_force: bool, changed: bool);
+    fn store_failed(&self, error: &StoreError, took: Duration);
     fn queue(&self, depth: usize, age: Duration);
     fn password(&self, result: &'static str, took: Duration);
-    fn ended(&self, action: &'static str);
+    /// How many ends of an action are held in the domains of the last batch (U4).
+    fn held(&self, action: &'static str, count: usize);
 }
 
 /// The loop's state.
@@ -170,7 +174,9 @@ impl<S: Surroundings> Engine<S> {
     }
 
     fn touch(&mut self, key: ResourceKey) {
-        let urgent = self.roster.get(&key).is_some_and(|resource| resource.deleting || resource.key.kind == Kind::AdminRole || resource.key.kind == Kind::DelegateMailbox);
+        let urgent = self.roster.get(&key).is_some_and(|resource| {
+            resource.deleting || resource.key.kind == Kind::AdminRole || resource.key.kind == Kind::DelegateMailbox
+        });
         self.dirty.entry((!urgent, key)).or_insert_with(Instant::now);
     }
 
@@ -284,7 +290,7 @@ impl<S: Surroundings> Engine<S> {
     }
 
     fn store_failed(&mut self, error: &StoreError) {
-        self.observer.store_failed(error);
+        self.observer.store_failed(error, Duration::ZERO);
         tracing::warn!(%error, "the store can't be used; trying again in {:?}", self.rest);
         self.rest_until = Some(Instant::now() + self.rest);
         self.rest = (self.rest * 2).min(REST.1);

@@ -95,7 +95,14 @@ impl Passwords {
     }
 
     /// Begins the work that a plan asked for; the result comes back as an input.
-    pub fn begin(&mut self, resource: &ResourceKey, address: &CanonicalAddress, declared: &PasswordDeclared, policy: PasswordPolicy, history: u32) {
+    pub fn begin(
+        &mut self,
+        resource: &ResourceKey,
+        address: &CanonicalAddress,
+        declared: &PasswordDeclared,
+        policy: PasswordPolicy,
+        history: u32,
+    ) {
         let Some((fingerprint, value)) = self.values.get(resource).cloned() else { return };
         if self.busy.get(resource) == Some(&fingerprint) {
             return;
@@ -210,14 +217,16 @@ mod tests {
 
     #[test]
     fn p2_under_an_unknown_key_the_value_is_compared_with_what_is_stored() {
-        let known = KnownPasswords { declared: Some(hashed("Correct-Horse-7")), key_id: Some("lost".to_owned()), ..KnownPasswords::default() };
+        let known =
+            KnownPasswords { declared: Some(hashed("Correct-Horse-7")), key_id: Some("lost".to_owned()), ..KnownPasswords::default() };
         assert_eq!(job("Correct-Horse-7", known.clone()).run(), Work::Same);
         assert!(matches!(job("Correct-Horse-8", known).run(), Work::Hashed(_)));
     }
 
     #[test]
     fn p4_a_password_of_the_history_is_refused() {
-        let known = KnownPasswords { key_id: Some("now".to_owned()), history: vec![hashed("Correct-Horse-7")], ..KnownPasswords::default() };
+        let known =
+            KnownPasswords { key_id: Some("now".to_owned()), history: vec![hashed("Correct-Horse-7")], ..KnownPasswords::default() };
         assert!(matches!(job("Correct-Horse-7", known).run(), Work::Refused(rule) if rule.contains("used before")));
     }
 

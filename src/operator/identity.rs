@@ -34,7 +34,8 @@ impl Identity {
             },
         };
         let data = secret.data.unwrap_or_default();
-        let missing = |key: &str| Error::Identity(format!("the Secret {namespace}/{NAME} has no {key}; delete the Secret to have a new one made"));
+        let missing =
+            |key: &str| Error::Identity(format!("the Secret {namespace}/{NAME} has no {key}; delete the Secret to have a new one made"));
         let installation = data.get(ID).and_then(|value| String::from_utf8(value.0.clone()).ok()).ok_or_else(|| missing(ID))?;
         let key = match key_file {
             Some(file) => std::fs::read(file).map_err(|error| Error::Identity(format!("failed to read {}: {error}", file.display())))?,

@@ -59,9 +59,14 @@ impl Lease {
     }
 
     /// Takes the Lease if nobody holds it or its holder has not renewed it for as long as we have watched.
-    async fn attempt(api: &Api<LeaseObject>, holder: &str, observed: &mut Option<(String, Instant)>) -> Result<Option<LeaseObject>, kube::Error> {
+    async fn attempt(
+        api: &Api<LeaseObject>,
+        holder: &str,
+        observed: &mut Option<(String, Instant)>,
+    ) -> Result<Option<LeaseObject>, kube::Error> {
         let Some(current) = api.get_opt(NAME).await? else {
-            let new = LeaseObject { metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() }, spec: Some(spec(holder, 0)) };
+            let new =
+                LeaseObject { metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() }, spec: Some(spec(holder, 0)) };
             return match api.create(&PostParams::default(), &new).await {
                 Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
                 created => created.map(Some),
@@ -107,7 +112,9 @@ impl Lease {
                 Ok(Err(kube::Error::Api(status))) if status.code == 409 || status.code == 404 => {
                     // Somebody else wrote it. Ours only if it still names us.
                     match tokio::time::timeout(CALL, self.api.get_opt(NAME)).await {
-                        Ok(Ok(Some(object))) if object.spec.as_ref().and_then(|s| s.holder_identity.as_ref()) == Some(&self.holder) => *held = object,
+                        Ok(Ok(Some(object))) if object.spec.as_ref().and_then(|s| s.holder_identity.as_ref()) == Some(&self.holder) => {
+                            *held = object
+                        }
                         Ok(Ok(_)) => return Error::LeaseLost,
                         _ => {}
                     }

@@ -14,6 +14,7 @@ mod secrets;
 mod shadow;
 mod shelter;
 mod stamp;
+mod tally;
 mod watch;
 mod writer;
 
@@ -62,10 +63,10 @@ pub enum Error {
 pub async fn run(options: Options) -> Result<(), Error> {
     let stop = CancellationToken::new();
     tokio::spawn(until_signal(stop.clone()));
-    let metrics = Arc::new(Metrics::new());
-    let health = Arc::new(http::Health::new());
-    let bound = http::serve(options.listen, metrics.clone(), health.clone(), stop.clone()).await.map_err(Error::Http)?;
-    tracing::info!(address = %bound, "listening");
+    let (metrics, health) = (Metrics::new(), http::Health::new());
+    let server = http::bind(options.listen, health.clone(), metrics.clone()).await.map_err(Error::Http)?;
+    tokio::spawn(server.serve(stop.clone()));
+    tokio::spawn(beat(health.clone(), stop.clone()));
 
     let config = kube::Config::infer().await?;
     let namespace = options.system_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
@@ -78,9 +79,9 @@ pub async fn run(options: Options) -> Result<(), Error> {
         () = stop.cancelled() => return Ok(()),
         lease = lease::Lease::acquire(&writes, &namespace) => lease?,
     };
-    metrics.leading(true);
+    metrics.leads(true);
     let outcome = lead(&options, &namespace, writes, watches, metrics.clone(), &lease, stop.clone()).await;
-    metrics.leading(false);
+    metrics.leads(false);
     if !matches!(outcome, Err(Error::LeaseLost)) {
         lease.release().await;
     }
@@ -93,7 +94,7 @@ async fn lead(
     namespace: &str,
     writes: kube::Client,
     watches: kube::Client,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
     lease: &lease::Lease,
     stop: CancellationToken,
 ) -> Result<(), Error> {
@@ -122,7 +123,7 @@ async fn lead(
     let engine = Engine::new(Start {
         leader: leader.clone(),
         surroundings,
-        observer: metrics.clone(),
+        observer: Arc::new(metrics.clone()),
         outbox,
         expected,
         fingerprint_key: identity.fingerprint_key,
@@ -146,7 +147,11 @@ async fn lead(
 }
 
 /// Waits for the end: asked for, or that of any task, or of the Lease.
-async fn supervise(tasks: &mut JoinSet<(&'static str, Result<(), Error>)>, lease: &lease::Lease, stop: &CancellationToken) -> Result<(), Error> {
+async fn supervise(
+    tasks: &mut JoinSet<(&'static str, Result<(), Error>)>,
+    lease: &lease::Lease,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
     let ended = tokio::select! {
         biased;
         () = stop.cancelled() => None,
@@ -254,6 +259,14 @@ async fn keep_house(leader: Arc<Leader>, retention_days: i64, stop: Cancellation
             () = stop.cancelled() => return Ok(()),
             () = tokio::time::sleep(pause) => {}
         }
+    }
+}
+
+/// Liveness: the runtime still turns. It depends on nothing outside the process.
+async fn beat(health: http::Health, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        health.beat();
+        tokio::time::sleep(Duration::from_secs(5)).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! A verdict as the status that the API server gets, and the events that its transitions are worth.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -15,7 +15,7 @@ use crate::plan::{Verdict, verdict};
 /// Something that changed, for an Event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
-    pub reason: String,
+    pub reason: Reason,
     pub message: String,
     pub warning: bool,
 }
@@ -94,7 +94,12 @@ pub fn status(verdict: &Verdict, shadow: &Shadow, now: Timestamp) -> Map<String,
     }
 }
 
-fn address(detail: &AddressDetail, verdict: &Verdict, observed_generation: Option<i64>, conditions: Vec<Condition>) -> api::EmailAddressStatus {
+fn address(
+    detail: &AddressDetail,
+    verdict: &Verdict,
+    observed_generation: Option<i64>,
+    conditions: Vec<Condition>,
+) -> api::EmailAddressStatus {
     let handled = api::EmailAddressLastHandled {
         requested_at: verdict.handled.get(&Action::RequestedAt).cloned(),
         unlock_at: verdict.handled.get(&Action::UnlockAt).cloned(),
@@ -132,7 +137,11 @@ fn address(detail: &AddressDetail, verdict: &Verdict, observed_generation: Optio
             blockers: purge
                 .blockers
                 .iter()
-                .map(|blocker| api::PurgeBlocker { reason: blocker.reason.to_string(), message: cut(&blocker.message), since: Some(time(purge.requested_at)) })
+                .map(|blocker| api::PurgeBlocker {
+                    reason: blocker.reason.to_string(),
+                    message: cut(&blocker.message),
+                    since: Some(time(purge.requested_at)),
+                })
                 .collect(),
         }),
         last_handled,
@@ -153,7 +162,8 @@ fn conditions(verdict: &Verdict, shadow: &Shadow, now: Timestamp) -> Vec<Conditi
     all.extend(verdict.conditions.iter().cloned());
     all.into_iter()
         .map(|condition| {
-            let since = shadow.transitions.get(condition.kind).filter(|(status, _, _)| *status == condition.status).map(|(_, _, time)| *time);
+            let since =
+                shadow.transitions.get(condition.kind).filter(|(status, _, _)| *status == condition.status).map(|(_, _, time)| *time);
             Condition {
                 type_: condition.kind.to_owned(),
                 status: if condition.status { "True" } else { "False" }.to_owned(),
@@ -184,8 +194,13 @@ pub fn transitions(status: &Map<String, Value>, shadow: &Shadow) -> Vec<Transiti
         };
         let message = text(condition, "message");
         if worth {
-            let trouble = if kind == "Ready" || kind == "CredentialReady" || kind == "MailAccepted" { !is_true } else { is_true && TROUBLES.contains(&kind.as_str()) };
+            let trouble = if kind == "Ready" || kind == "CredentialReady" || kind == "MailAccepted" {
+                !is_true
+            } else {
+                is_true && TROUBLES.contains(&kind.as_str())
+            };
             let message = if message.is_empty() { format!("{kind} is {is_true}") } else { message };
+            let reason = Reason::ALL.iter().find(|known| known.as_str() == reason).copied().unwrap_or(Reason::InternalError);
             found.push(Transition { reason, message, warning: trouble });
         }
     }

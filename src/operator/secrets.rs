@@ -163,7 +163,11 @@ impl Watcher {
         let view = match tokio::time::timeout(Duration::from_secs(5), api.get_metadata_opt(name)).await {
             Ok(Ok(None)) => SecretView::Absent,
             // Labelled by now: the watch brings it.
-            Ok(Ok(Some(found))) if found.metadata.labels.as_ref().and_then(|l| l.get(READABLE_LABEL)).is_some_and(|v| v == READABLE_VALUE) => return,
+            Ok(Ok(Some(found)))
+                if found.metadata.labels.as_ref().and_then(|l| l.get(READABLE_LABEL)).is_some_and(|v| v == READABLE_VALUE) =>
+            {
+                return;
+            }
             Ok(Ok(Some(_))) => SecretView::Unlabelled,
             Ok(Err(kube::Error::Api(status))) if status.code == 403 => SecretView::Absent,
             Ok(Err(error)) => {

@@ -40,9 +40,7 @@ impl Cluster {
 }
 
 /// Ending, gone, or not to be seen: all shelter. No answer: nothing may be concluded.
-fn judge(
-    answer: Result<Result<Option<kube::api::ObjectMeta>, kube::Error>, tokio::time::error::Elapsed>,
-) -> Result<bool, String> {
+fn judge(answer: Result<Result<Option<kube::api::ObjectMeta>, kube::Error>, tokio::time::error::Elapsed>) -> Result<bool, String> {
     match answer {
         Ok(Ok(Some(metadata))) => Ok(metadata.deletion_timestamp.is_some()),
         Ok(Ok(None)) => Ok(true),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::sync::Arc;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -26,7 +25,9 @@ use crate::plan::desired::{Last, Resource, Violation};
 use crate::plan::reason::Reason;
 
 /// What the watch needs to know of a kind.
-pub trait Watched: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + Sync + 'static {
+pub trait Watched:
+    kube::Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + Sync + 'static
+{
     const KIND: Kind;
     type Status: Serialize + Send;
 
@@ -56,7 +57,7 @@ macro_rules! watched {
             namespace: &str,
             inbox: &mpsc::Sender<Input>,
             seen: &mpsc::Sender<Sighting>,
-            metrics: &Arc<Metrics>,
+            metrics: &Metrics,
             stop: &CancellationToken,
         ) {
             $({
@@ -96,7 +97,7 @@ struct Watch {
     namespace: String,
     inbox: mpsc::Sender<Input>,
     seen: mpsc::Sender<Sighting>,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
     known: BTreeSet<ResourceKey>,
     /// Those whose last known state had our finalizer.
     finalized: BTreeSet<ResourceKey>,
@@ -135,7 +136,7 @@ impl Watch {
                     }
                 }
                 Err(error) => {
-                    self.metrics.watch_failed(K::KIND);
+                    self.metrics.api_call("watch", K::KIND.as_str(), std::time::Duration::ZERO, true);
                     tracing::warn!(kind = %K::KIND, namespace = self.namespace, %error, "a watch failed; trying again");
                 }
             }

@@ -2,7 +2,6 @@
 //! differs from what the API server has (C3).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -14,14 +13,16 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::metrics::Metrics;
+use super::metrics::{Ended, Metrics};
 use super::render::{self, Transition};
 use super::shadow::{Shadow, Sighting, digests};
 use super::stamp;
+use super::tally::Tally;
 use super::watch::plural;
 use crate::api::names;
 use crate::engine::{Input, Outcome};
 use crate::model::ResourceKey;
+use crate::plan::reason::Reason;
 use crate::plan::{Note, Verdict};
 
 const IN_FLIGHT: usize = 64;
@@ -67,17 +68,18 @@ struct Done {
 pub struct Writer {
     client: kube::Client,
     recorder: Recorder,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
     inbox: mpsc::Sender<Input>,
     known: HashMap<ResourceKey, Known>,
     waiting: BTreeMap<ResourceKey, Work>,
     busy: BTreeSet<ResourceKey>,
     later: BTreeMap<ResourceKey, Instant>,
+    tally: Tally,
     writes: JoinSet<Done>,
 }
 
 impl Writer {
-    pub fn new(client: kube::Client, metrics: Arc<Metrics>, inbox: mpsc::Sender<Input>) -> Self {
+    pub fn new(client: kube::Client, metrics: Metrics, inbox: mpsc::Sender<Input>) -> Self {
         let reporter = Reporter { controller: "mailroster".to_owned(), instance: Some(super::lease::holder()) };
         Self {
             recorder: Recorder::new(client.clone(), reporter),
@@ -88,6 +90,7 @@ impl Writer {
             waiting: BTreeMap::new(),
             busy: BTreeSet::new(),
             later: BTreeMap::new(),
+            tally: Tally::default(),
             writes: JoinSet::new(),
         }
     }
@@ -125,15 +128,19 @@ impl Writer {
     async fn sighted(&mut self, sighting: Sighting) {
         match sighting {
             Sighting::Gone(key) => {
-                self.known.remove(&key);
+                if let Some(known) = self.known.remove(&key) {
+                    self.tally.replace(&self.metrics, key.kind, Some(&known.shadow), None);
+                }
                 self.waiting.remove(&key);
                 self.later.remove(&key);
             }
             Sighting::Seen { key, shadow, wants_finalizer, deleting } => {
-                let known = self.known.entry(key.clone()).or_default();
-                if shadow.is_older_than(&known.shadow) {
+                let old = self.known.get(&key).map(|known| &known.shadow);
+                if old.is_some_and(|old| shadow.is_older_than(old)) {
                     return;
                 }
+                self.tally.replace(&self.metrics, key.kind, old, Some(&shadow));
+                let known = self.known.entry(key.clone()).or_default();
                 if known.shadow.uid != shadow.uid {
                     *known = Known::default();
                 }
@@ -153,7 +160,7 @@ impl Writer {
     /// Somebody else wrote our status, or the API server made something else of it.
     async fn read_back_different(&mut self, key: ResourceKey) {
         let Some(known) = self.known.get_mut(&key) else { return };
-        self.metrics.status_read_back_different(key.kind);
+        self.metrics.status_repeated(key.kind);
         let pause = if known.strikes == 0 { Duration::ZERO } else { (AGAIN.0 * 2_u32.saturating_pow(known.strikes - 1)).min(AGAIN.1) };
         known.strikes = known.strikes.saturating_add(1);
         known.wrote = None;
@@ -189,6 +196,7 @@ impl Writer {
         self.busy.remove(&done.key);
         if let Some(known) = self.known.get_mut(&done.key) {
             if let Some(shadow) = done.shadow.filter(|shadow| !shadow.is_older_than(&known.shadow)) {
+                self.tally.replace(&self.metrics, done.key.kind, Some(&known.shadow), Some(&shadow));
                 known.shadow = shadow;
             }
             if done.wrote.is_some() {
@@ -256,7 +264,7 @@ fn prepare(key: &ResourceKey, known: &mut Known, work: &mut Work, later: &mut BT
 }
 
 impl Write {
-    async fn carry_out(self, client: kube::Client, recorder: Recorder, metrics: Arc<Metrics>) -> Done {
+    async fn carry_out(self, client: kube::Client, recorder: Recorder, metrics: Metrics) -> Done {
         let api = api(&client, &self.key);
         let mut done = Done { key: self.key.clone(), shadow: None, wrote: None, failed: None };
         let mut shadow = self.shadow.clone();
@@ -270,14 +278,14 @@ impl Write {
             let began = Instant::now();
             let params = PatchParams::apply(names::FIELD_MANAGER).force();
             let answer = tokio::time::timeout(CALL, api.patch_status(&self.key.name, &params, &Patch::Apply(&body))).await;
-            metrics.api_call("patch_status", self.key.kind, began.elapsed(), matches!(answer, Ok(Ok(_))));
+            metrics.api_call("patch_status", self.key.kind.as_str(), began.elapsed(), !matches!(answer, Ok(Ok(_))));
             match answer {
                 Ok(Ok(object)) => {
                     done.wrote = Some(digests(status));
                     shadow = Shadow { version: object.metadata.resource_version.unwrap_or_default(), ..shadow.with_status(status) };
-                    metrics.status_written(self.key.kind);
+                    metrics.status_written(self.key.kind, Ended::Changed);
                     for transition in transitions {
-                        self.publish(&recorder, &metrics, &transition.reason, &transition.message, transition.warning).await;
+                        self.publish(&recorder, &metrics, transition.reason, &transition.message, transition.warning).await;
                     }
                 }
                 // Gone, or another by the same name: the watch tells.
@@ -287,13 +295,13 @@ impl Write {
             }
         }
         for note in &self.notes {
-            self.publish(&recorder, &metrics, note.reason.as_str(), &note.message, note.warning).await;
+            self.publish(&recorder, &metrics, note.reason, &note.message, note.warning).await;
         }
         if let Some(finalizers) = &self.finalizers {
             let body = json!({"metadata": {"resourceVersion": shadow.version, "finalizers": finalizers}});
             let began = Instant::now();
             let answer = tokio::time::timeout(CALL, api.patch(&self.key.name, &PatchParams::default(), &Patch::Merge(&body))).await;
-            metrics.api_call("patch", self.key.kind, began.elapsed(), matches!(answer, Ok(Ok(_))));
+            metrics.api_call("patch", self.key.kind.as_str(), began.elapsed(), !matches!(answer, Ok(Ok(_))));
             match answer {
                 Ok(Ok(object)) => {
                     shadow.version = object.metadata.resource_version.unwrap_or_default();
@@ -301,7 +309,8 @@ impl Write {
                 }
                 // Changed since we saw it, or gone already: its next event brings the matter up again.
                 Ok(Err(kube::Error::Api(error))) if matches!(error.code, 404 | 409 | 422) => {
-                    done.failed = (error.code == 409).then(|| Work { verdict: self.work.verdict, finalizer: self.work.finalizer, notes: Vec::new() });
+                    done.failed =
+                        (error.code == 409).then(|| Work { verdict: self.work.verdict, finalizer: self.work.finalizer, notes: Vec::new() });
                     done.shadow = Some(shadow);
                     return done;
                 }
@@ -322,7 +331,7 @@ impl Write {
         done
     }
 
-    async fn publish(&self, recorder: &Recorder, metrics: &Metrics, reason: &str, message: &str, warning: bool) {
+    async fn publish(&self, recorder: &Recorder, metrics: &Metrics, reason: Reason, message: &str, warning: bool) {
         let reference = ObjectReference {
             api_version: Some(names::API_VERSION.to_owned()),
             kind: Some(self.key.kind.as_str().to_owned()),
@@ -333,12 +342,15 @@ impl Write {
         };
         let event = Event {
             type_: if warning { EventType::Warning } else { EventType::Normal },
-            reason: reason.to_owned(),
+            reason: reason.to_string(),
             note: Some(message.chars().take(1_000).collect()),
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        metrics.event(warning);
+        metrics.event(reason.as_str(), warning);
+        if reason == Reason::LastSuperAdministratorKept {
+            metrics.last_super_kept();
+        }
         match tokio::time::timeout(CALL, recorder.publish(&event, &reference)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "an event could not be published"),
@@ -348,7 +360,7 @@ impl Write {
 }
 
 fn api(client: &kube::Client, key: &ResourceKey) -> Api<DynamicObject> {
-    let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(names::GROUP, names::VERSION, key.kind.as_str()), &plural(key.kind));
+    let resource =
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(names::GROUP, names::VERSION, key.kind.as_str()), &plural(key.kind));
     Api::namespaced_with(client.clone(), &key.namespace, &resource)
 }
-

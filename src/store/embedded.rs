@@ -103,11 +103,17 @@ fn binaries() -> Result<PathBuf, StoreError> {
         .map(|entry| entry.path().join("bin"))
         .collect();
     debian.sort_by_key(|path| std::cmp::Reverse(version(path)));
-    on_path.into_iter().chain(debian).find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists()).ok_or_else(|| {
-        StoreError::Embedded(
-            "no initdb and postgres on PATH or in /usr/lib/postgresql; install them: apt-get install postgresql".to_owned(),
-        )
-    })
+    on_path
+        .into_iter()
+        .chain(debian)
+        .find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
+        // On PATH these two may be links to where all of Postgres's programs are.
+        .map(|folder| folder.join("postgres").canonicalize().ok().and_then(|real| Some(real.parent()?.to_owned())).unwrap_or(folder))
+        .ok_or_else(|| {
+            StoreError::Embedded(
+                "no initdb and postgres on PATH or in /usr/lib/postgresql; install them: apt-get install postgresql".to_owned(),
+            )
+        })
 }
 
 /// Postgres refuses to run as root.

@@ -2,7 +2,7 @@
 
 use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions};
 
-use super::StoreError;
+use super::{Store, StoreError};
 
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("src/store/schema");
 
@@ -29,6 +29,14 @@ pub async fn migrate(options: &PgConnectOptions, role_prefix: &str) -> Result<()
     connection.execute(GRANTS).await?;
     connection.close().await?;
     Ok(())
+}
+
+impl Store {
+    /// The newest migration that this version knows: a migrated store's `_sqlx_migrations` ends with it.
+    #[must_use]
+    pub fn newest_migration() -> i64 {
+        MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or_default()
+    }
 }
 
 fn version(text: &str) -> Vec<u64> {
