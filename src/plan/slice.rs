@@ -189,7 +189,8 @@ impl Roster {
     }
 
     /// Owners that do not decode, or were suspended and say something else by now, claim nothing by which an index could find what they
-    /// hold; they are brought in by what they own.
+    /// hold; they are brought in by what they own. Only so that nobody takes it from them: a verdict on a key that is not in the slice is
+    /// none, for its handled tokens were not read.
     pub fn add_unreadable_owners(&self, desired: &mut Desired, observed: &super::Observed) {
         let of = |kind: Kind, namespace: &str, owner: &Option<String>| owner.as_ref().map(|name| ResourceKey::new(kind, namespace, name));
         let addresses = observed.addresses.values().filter_map(|row| of(Kind::EmailAddress, &row.namespace, &row.owner));

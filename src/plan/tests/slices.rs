@@ -113,7 +113,8 @@ impl Sliced {
                 None => self.schedule.remove(subject),
             };
         }
-        for (key, verdict) in plan.verdicts {
+        // An owner that was brought in by its row was not read whole: its tokens are missing.
+        for (key, verdict) in plan.verdicts.into_iter().filter(|(key, _)| slice.keys.contains(key)) {
             if let Some(slot) = self.roster.get_mut_last(&key) {
                 *slot = last(&verdict, slot);
             }
@@ -187,7 +188,9 @@ fn guarded(observed: &Observed, slice: &Slice, leaving: &BTreeSet<DomainName>) -
     // A sender to be learned may have a row or a tombstone by now.
     let learned = observed.learned.iter().filter(|(domain, _)| domains.contains(domain)).flat_map(|(_, queue)| queue);
     let mut found = BTreeSet::new();
-    for address in waiting.chain(undeclared).chain(learned) {
+    // AddressesRemain names the first five, whatever else the slice is about.
+    let first = leaving.iter().flat_map(|domain| observed.addresses.keys().filter(|address| address.is_in(domain)).take(10));
+    for address in waiting.chain(undeclared).chain(learned).chain(first) {
         found.insert(Subject::Address(address.clone()));
         if observed.addresses.get(address).is_some_and(|row| row.is_alias) {
             found.insert(Subject::Link(address.clone()));
