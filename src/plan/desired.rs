@@ -302,6 +302,8 @@ impl Declared {
                     Subject::Address(alias.clone()),
                     Subject::Address(l.primary.clone()),
                     Subject::Link(l.primary.clone()),
+                    // A role makes a mailbox of it (L2), and may be the last super administrator's (R2).
+                    Subject::Member(alias.clone()),
                 ]
             }
             Self::Delegation(d) => [&d.reader, &d.mailbox]

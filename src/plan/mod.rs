@@ -150,10 +150,12 @@ fn judge(w: &mut Working<'_>, resource: &Resource) -> Verdict {
         (Ok(Declared::Link(declared)), _) => links::judge(w, resource, declared),
         (Ok(Declared::Delegation(declared)), _) => delegations::judge(w, resource, declared),
         (Ok(Declared::Role(declared)), _) => roles::judge(w, resource, declared),
-        (Err(violation), _) => judge_refused(w, resource, violation),
+        (Err(violation), _) => refused(resource, violation),
     };
     if let Err(violation) = &resource.declared {
         verdict.ready = violation.clone().into();
+        // A link ends later (U4), so its finalizer stays for as long; all other rights went in this plan.
+        verdict.release = resource.deleting && !links::owns_one(w, resource);
     }
     if resource.suspended && !resource.deleting {
         verdict.ready = Finding { reason: Reason::Suspended, message: "suspend is true: nothing is written and nothing undone".to_owned() };
@@ -196,12 +198,4 @@ fn refused(resource: &Resource, violation: &Violation) -> Verdict {
         Kind::AdminRole => (Vec::new(), Detail::Role { total: 0, in_force: 0, rejected: Vec::new() }),
     };
     Verdict { conditions, release: false, ..blank(resource, ready, detail) }
-}
-
-/// A resource whose spec says nothing that could be acted on.
-fn judge_refused(w: &Working<'_>, resource: &Resource, violation: &Violation) -> Verdict {
-    // A link ends later (U4), so its finalizer stays for as long; all other rights went in this plan.
-    let lingers = resource.key.kind == Kind::AliasLink
-        && w.next.links.iter().any(|(_, row)| row.namespace == resource.key.namespace && row.owner.as_deref() == Some(&resource.key.name));
-    Verdict { release: resource.deleting && !lingers, ..refused(resource, violation) }
 }
