@@ -68,6 +68,12 @@ impl CanonicalAddress {
         DomainName::from_store(self.0.rsplit_once('@').map_or("", |(_, domain)| domain))
     }
 
+    /// Whether this is its domain; unlike [`Self::domain`] without a copy.
+    #[must_use]
+    pub fn is_in(&self, domain: &DomainName) -> bool {
+        self.0.rsplit_once('@').is_some_and(|(_, own)| own == domain.as_str())
+    }
+
     /// The local part.
     #[must_use]
     pub fn local(&self) -> &str {

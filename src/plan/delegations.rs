@@ -65,7 +65,6 @@ fn settle_one(w: &mut Working<'_>, resource: &Resource, pair: &(CanonicalAddress
         }
         return;
     }
-    w.refused.remove(&resource.key);
     let owner = Some(resource.key.name.clone());
     let old = w.next.delegations.get(pair);
     if old.is_none_or(|old| old.owner != owner) {

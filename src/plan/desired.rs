@@ -207,10 +207,11 @@ impl Action {
 }
 
 impl Resource {
-    /// Frozen: what it owns stays as it is and it claims nothing new (C8; a shape that does not decode is treated alike).
+    /// Frozen: what it owns stays as it is and it claims nothing new (C8). A shape that does not decode and a value that can't be stored
+    /// are treated alike: neither says that the subject is no longer declared.
     #[must_use]
     pub fn frozen(&self) -> bool {
-        self.suspended || matches!(&self.declared, Err(v) if v.reason == Reason::SpecUnreadable)
+        self.suspended || matches!(&self.declared, Err(v) if matches!(v.reason, Reason::SpecUnreadable | Reason::SpecInvalid))
     }
 
     /// Living, decoded and free to act: the only kind of resource that claims something.

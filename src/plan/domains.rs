@@ -43,7 +43,7 @@ pub(super) fn settle(w: &mut Working<'_>) {
 
 /// Whether this resource, being deleted, takes its domain along (D2).
 fn deletes(resource: &Resource) -> bool {
-    resource.deleting && resource.finalizer && matches!(&resource.declared, Ok(Declared::Domain(d)) if d.delete)
+    resource.deleting && resource.finalizer && !resource.frozen() && matches!(&resource.declared, Ok(Declared::Domain(d)) if d.delete)
 }
 
 fn settle_one(w: &mut Working<'_>, resource: &Resource, domain: &DomainName, declared: &DomainDeclared) {
@@ -71,7 +71,6 @@ fn settle_one(w: &mut Working<'_>, resource: &Resource, domain: &DomainName, dec
             }
         }
     }
-    w.refused.remove(&resource.key);
     let new = DomainRow {
         namespace: namespace.clone(),
         owner: Some(resource.key.name.clone()),
@@ -147,8 +146,10 @@ fn transfer(w: &mut Working<'_>) {
             continue;
         }
         let from = row.namespace.clone();
-        if let Some(resource) = resource {
-            w.take_token(resource, Action::TransferTo);
+        if let Some(resource) = resource
+            && w.take_token(resource, Action::TransferTo).is_none()
+        {
+            continue; // older than the resource
         }
         w.next.transfers.remove(&domain);
         let change = super::Change::TransferDomain { domain: domain.clone(), from, to };
@@ -165,46 +166,60 @@ fn transfer(w: &mut Working<'_>) {
 
 /// D2: a domain whose resource is being deleted with Delete goes once nothing is left in it.
 pub(super) fn finish(w: &mut Working<'_>) {
-    for domain in w.next.domains.keys().cloned().collect::<Vec<_>>() {
-        let Some(row) = w.next.domains.get(&domain) else {
-            continue;
-        };
-        let subject = Subject::Domain(domain.clone());
-        let leaving = matches!(
-            w.owner(Kind::InternalDomain, &row.namespace, row.owner.as_deref(), &subject),
-            Owner::Ended { resource: Some(resource), sheltered: false } if deletes(resource)
-        );
-        let undeclared: Vec<_> = of_domain(w, &domain).filter(|(_, row)| row.owner.is_none()).map(|(a, _)| a.clone()).collect();
-        if leaving {
-            for address in undeclared {
-                w.wait(&address, WaitAction::Purge);
-                if let Some(wait) = w.next.waiting.get_mut(&(address, WaitAction::Purge)).filter(|wait| !wait.approved) {
-                    wait.held = true;
-                }
-            }
-            let remain = w.next.numbers.get(&domain).map_or(0, |n| n.counts.total).saturating_sub(gone_in_plan(w, &domain));
-            if remain == 0 && of_domain(w, &domain).next().is_none() {
-                w.next.domains.remove(&domain);
-                w.by_rule(subject, "Deleted");
-            }
-        } else {
-            // The domain stays after all: what only its end would have purged stays too.
-            for address in undeclared {
-                w.unwait(&address, WaitAction::Purge);
-                if let Some(row) = w.next.addresses.get_mut(&address) {
-                    row.closing = false;
-                }
-            }
+    let leaving: BTreeSet<_> = w.next.domains.iter().filter(|(domain, row)| is_leaving(w, domain, row)).map(|(d, _)| d.clone()).collect();
+    offer(w, &leaving);
+    for domain in leaving {
+        if remaining(w, &domain) == 0 {
+            w.next.domains.remove(&domain);
+            w.by_rule(Subject::Domain(domain), "Deleted");
+        }
+    }
+}
+
+fn is_leaving(w: &Working<'_>, domain: &DomainName, row: &DomainRow) -> bool {
+    matches!(
+        w.owner(Kind::InternalDomain, &row.namespace, row.owner.as_deref(), &Subject::Domain(domain.clone())),
+        Owner::Ended { resource: Some(resource), sheltered: false } if deletes(resource)
+    )
+}
+
+/// The rows that no resource declares wait for a yes in the plan that a leaving domain holds. Where a domain stays after all, what only
+/// its end would have purged stays too.
+fn offer(w: &mut Working<'_>, leaving: &BTreeSet<DomainName>) {
+    let stays = |(address, action): &&(CanonicalAddress, WaitAction)| {
+        !leaving.contains(&address.domain()) && guard::is_offered(w, address, *action)
+    };
+    for (address, action) in w.next.waiting.keys().filter(stays).cloned().collect::<Vec<_>>() {
+        w.unwait(&address, action);
+        if let Some(row) = w.next.addresses.get_mut(&address) {
+            row.closing = false;
+        }
+    }
+    if leaving.is_empty() {
+        return;
+    }
+    let declares = |address: &CanonicalAddress| w.next.links.get(address).is_some_and(|link| link.owner.is_some());
+    let undeclared = |(address, row): &(&CanonicalAddress, &AddressRow)| {
+        row.owner.is_none() && !declares(address) && leaving.contains(&address.domain())
+    };
+    for address in w.next.addresses.iter().filter(undeclared).map(|(address, _)| address.clone()).collect::<Vec<_>>() {
+        w.wait(&address, WaitAction::Purge);
+        if let Some(wait) = w.next.waiting.get_mut(&(address, WaitAction::Purge)).filter(|wait| !wait.approved) {
+            wait.held = true;
         }
     }
 }
 
 fn of_domain<'w>(w: &'w Working<'_>, domain: &'w DomainName) -> impl Iterator<Item = (&'w CanonicalAddress, &'w AddressRow)> {
-    w.next.addresses.iter().filter(move |(address, _)| address.domain() == *domain)
+    w.next.addresses.iter().filter(move |(address, _)| address.is_in(domain))
 }
 
-fn gone_in_plan(w: &Working<'_>, domain: &DomainName) -> u64 {
-    w.purged.keys().filter(|address| address.domain() == *domain).count() as u64
+/// The addresses of a domain after this plan: the store's number, and what changes among the rows in view.
+fn remaining(w: &Working<'_>, domain: &DomainName) -> u64 {
+    let total = w.before.numbers.get(domain).map_or(0, |numbers| numbers.counts.total);
+    let before = w.before.addresses.keys().filter(|address| address.is_in(domain)).count() as u64;
+    let after = of_domain(w, domain).count() as u64;
+    total.max(before) - before + after
 }
 
 pub(super) fn absent_conditions(ready: &Finding) -> Vec<Condition> {
@@ -243,7 +258,7 @@ pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &DomainDecla
         ready = Violation::new(Reason::TransferBlocked, format!("{domain} can't be handed over: {}", blockers.join("; "))).into();
     }
     if resource.deleting && deletes(resource) {
-        ready = Violation::new(Reason::DeletionBlocked, remaining(w, domain)).into();
+        ready = Violation::new(Reason::DeletionBlocked, addresses_remain(w, domain)).into();
     }
     let conditions = vec![
         match &held {
@@ -279,8 +294,8 @@ pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &DomainDecla
 }
 
 /// AddressesRemain: how many, and the first five.
-fn remaining(w: &Working<'_>, domain: &DomainName) -> String {
-    let total = w.next.numbers.get(domain).map_or(0, |n| n.counts.total).saturating_sub(gone_in_plan(w, domain));
+fn addresses_remain(w: &Working<'_>, domain: &DomainName) -> String {
+    let total = remaining(w, domain);
     let first: Vec<_> = of_domain(w, domain).take(5).map(|(address, _)| address.to_string()).collect();
     format!(
         "AddressesRemain: {total} in {domain}, among them {}; rows that no resource declares are in status.heldPlan, approving it purges them",

@@ -32,7 +32,7 @@ pub(super) fn settle(w: &mut Working<'_>) {
         approve(w, &domain);
         let ripe_at = ripe_at(w, &domain, &waits);
         judge(w, &domain, &waits, &ripe_at);
-        carry_out(w, &domain, &ripe_at);
+        carry_out(w, &waits, &ripe_at);
         let next = ripe_at.values().filter(|at| **at > w.now).min().copied();
         if let Some(next) = next {
             w.moments.push((next, Subject::Domain(domain)));
@@ -67,16 +67,24 @@ fn ripe_at(w: &Working<'_>, domain: &DomainName, waits: &Waits) -> BTreeMap<(Can
         .collect()
 }
 
+/// Whether a purge was asked for by the end of the domain alone: nobody declares the row (D2). It waits for a yes in any case, so the
+/// guard does not count it.
+pub(super) fn is_offered(w: &Working<'_>, address: &CanonicalAddress, action: WaitAction) -> bool {
+    action == WaitAction::Purge && w.next.addresses.get(address).is_some_and(|row| row.owner.is_none())
+}
+
 /// Marks what is beyond the limit as held (U4).
 fn judge(w: &mut Working<'_>, domain: &DomainName, waits: &Waits, ripe_at: &BTreeMap<(CanonicalAddress, WaitAction), Timestamp>) {
-    let open: Vec<_> =
-        waits.iter().map(|(key, _)| key).filter(|key| w.next.waiting.get(*key).is_some_and(|wait| !wait.approved)).cloned().collect();
+    let counts = |key: &&(CanonicalAddress, WaitAction)| {
+        w.next.waiting.get(*key).is_some_and(|wait| !wait.approved) && !is_offered(w, &key.0, key.1)
+    };
+    let open: Vec<_> = waits.iter().map(|(key, _)| key).filter(counts).cloned().collect();
     let already = open.iter().any(|key| w.next.waiting.get(key).is_some_and(|wait| wait.held));
     let ripe = open.iter().any(|key| ripe_at.get(key).is_some_and(|at| *at <= w.now));
     let numbers = w.next.numbers.get(domain).copied().unwrap_or_default();
     let namespace = w.next.domains.get(domain).map_or("", |row| row.namespace.as_str());
     let limit = w.next.settings(namespace).guard.limit(numbers.counts.total + numbers.gone);
-    let done_here = w.done.iter().filter(|(address, _)| address.domain() == *domain).count() as u64;
+    let done_here = w.done.iter().filter(|(address, _)| address.is_in(domain)).count() as u64;
     if already || (ripe && open.len() as u64 + numbers.done + done_here > limit) {
         for key in open {
             if let Some(wait) = w.next.waiting.get_mut(&key) {
@@ -86,10 +94,10 @@ fn judge(w: &mut Working<'_>, domain: &DomainName, waits: &Waits, ripe_at: &BTre
     }
 }
 
-fn carry_out(w: &mut Working<'_>, domain: &DomainName, ripe_at: &BTreeMap<(CanonicalAddress, WaitAction), Timestamp>) {
-    let keys: Vec<_> = w.next.waiting.keys().filter(|(address, _)| address.domain() == *domain).cloned().collect();
-    for (address, action) in keys {
-        let key = (address.clone(), action);
+fn carry_out(w: &mut Working<'_>, waits: &Waits, ripe_at: &BTreeMap<(CanonicalAddress, WaitAction), Timestamp>) {
+    for (key, _) in waits {
+        let (key, (address, action)) = (key.clone(), key.clone());
+        // An end before this one may have taken it along.
         let Some(wait) = w.next.waiting.get(&key).copied() else {
             continue;
         };
@@ -144,14 +152,13 @@ pub(super) fn purge_blockers(w: &Working<'_>, address: &CanonicalAddress) -> Vec
     if let Some((_, role)) = w.next.members.get(address) {
         add(Reason::AdminRole, format!("{address} is a member of AdminRole {role}"));
     }
-    let declared: Vec<_> =
-        w.next.links.aliases_of(address).filter(|alias| w.next.links.get(alias).is_some_and(|l| l.owner.is_some())).collect();
-    if let Some(first) = declared.first() {
-        let owner = w.next.links.get(first).and_then(|l| l.owner.clone()).unwrap_or_default();
+    // The address itself, where it is an alias: its link would make it anew.
+    let names = || std::iter::once(address).chain(w.next.links.aliases_of(address));
+    let declared: Vec<_> = names().filter_map(|alias| Some((alias, w.next.links.get(alias)?.owner.as_deref()?))).collect();
+    if let Some((first, owner)) = declared.first() {
         add(Reason::DeclaredAlias, format!("{} declared aliases, the first {first} by AliasLink {owner}", declared.len()));
     }
-    let held: u32 =
-        std::iter::once(address).chain(w.next.links.aliases_of(address)).filter_map(|a| w.next.reports.get(a)).map(|r| r.held).sum();
+    let held: u32 = names().filter_map(|a| w.next.reports.get(a)).map(|r| r.held).fold(0, u32::saturating_add);
     if held > 0 {
         add(Reason::HeldMail, format!("{held} messages to or from {address} are held, queued or in processing"));
     }
@@ -196,13 +203,15 @@ fn approve(w: &mut Working<'_>, domain: &DomainName) {
     let Some(held) = held_plan(w, domain) else {
         return;
     };
-    let named = resource.actions.0.get(&Action::Approve).is_some_and(|hash| *hash == held.hash);
+    // An approval acts once: the same ends held a second time want a second yes (C6).
+    let slot = (resource.key.clone(), Action::Approve);
+    let named = resource.actions.0.get(&Action::Approve) == Some(&held.hash) && w.next.handled.get(&slot) != Some(&held.hash);
     if !named || resource.suspended || !matches!(&resource.declared, Ok(Declared::Domain(_))) {
         return;
     }
-    w.next.handled.insert((resource.key.clone(), Action::Approve), held.hash);
+    w.next.handled.insert(slot, held.hash);
     for ((address, _), wait) in &mut w.next.waiting {
-        if address.domain() == *domain && wait.held {
+        if address.is_in(domain) && wait.held {
             *wait = Wait { held: false, approved: true, ..*wait };
         }
     }
@@ -210,7 +219,7 @@ fn approve(w: &mut Working<'_>, domain: &DomainName) {
 
 /// What of a domain waits for a yes.
 pub(super) fn held_plan(w: &Working<'_>, domain: &DomainName) -> Option<HeldPlan> {
-    let held = w.next.waiting.iter().filter(|((address, _), wait)| wait.held && address.domain() == *domain);
+    let held = w.next.waiting.iter().filter(|((address, _), wait)| wait.held && address.is_in(domain));
     let mut lines: Vec<String> = held.map(|((address, action), _)| format!("{} {address}", action.as_str())).collect();
     lines.sort();
     (!lines.is_empty()).then(|| HeldPlan { hash: hash(&lines), count: lines.len(), sample: lines.iter().take(SAMPLE).cloned().collect() })

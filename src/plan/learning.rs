@@ -39,9 +39,7 @@ pub(super) fn settle(w: &mut Working<'_>) {
             room -= 1;
             let new = addresses::new_row(w, &parsed, &namespace, "MailFlow");
             w.next.addresses.insert(address.clone(), new);
-            if let Some(numbers) = w.next.numbers.get_mut(&domain) {
-                numbers.learned += 1;
-            }
+            w.next.numbers.entry(domain.clone()).or_default().learned += 1;
             w.because(Subject::Address(address), super::Cause { actor: "mail flow".to_owned(), reason: "SenderLearned" });
         }
         if !left.is_empty() {

@@ -73,7 +73,6 @@ fn settle_one(w: &mut Working<'_>, resource: &Resource, alias: &CanonicalAddress
         w.refused.insert(resource.key.clone(), violation);
         return;
     }
-    w.refused.remove(&resource.key);
     w.unwait(alias, WaitAction::Unlink);
     let namespace = resource.key.namespace.clone();
     let made_row = w.next.addresses.get(alias).is_none();
@@ -123,16 +122,28 @@ fn admissible(w: &Working<'_>, resource: &Resource, alias: &CanonicalAddress, de
         return refuse(Reason::PrimaryNotFound, format!("{primary} is not an address of this namespace yet"));
     };
     if row.is_alias {
+        still_ends(w, primary, primary)?;
         let of = w.next.links.get(primary).map_or(String::new(), |link| format!(" of {}", link.primary));
         return refuse(Reason::AliasChain, format!("{primary} is itself an alias{of}; name the primary"));
     }
     if let Some(other) = w.next.links.aliases_of(alias).next() {
+        still_ends(w, other, alias)?;
         return refuse(Reason::AliasChain, format!("{alias} has the alias {other}; an alias has no aliases"));
     }
     if w.next.links.get(alias).is_none() && w.next.addresses.contains_key(alias) {
         takes_over(w, alias, declared)?;
     }
     Ok(())
+}
+
+/// A link in the way that is about to end is something to wait for, not something to mend (U4).
+fn still_ends(w: &Working<'_>, other: &CanonicalAddress, about: &CanonicalAddress) -> Result<(), Violation> {
+    match w.next.waiting.get(&(other.clone(), WaitAction::Unlink)) {
+        Some(wait) if !wait.held => {
+            Err(Violation::new(Reason::RemovalPending, format!("the link of {other} ends once its domain was quiet; {about} is free then")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// L2: what makes an address a living mailbox, and what takeOverMailbox may end.
@@ -177,7 +188,8 @@ pub(super) fn unlink(w: &mut Working<'_>, alias: &CanonicalAddress) {
     w.by_rule(Subject::Link(alias.clone()), "Unlinked");
     if let Some(row) = w.next.addresses.get_mut(alias) {
         row.is_alias = false;
-        if link.made_row && row.owner.is_none() {
+        // A row that a resource declared for a while is kept, as Retain says (U1).
+        if link.made_row && row.owner.is_none() && !row.was_declared {
             w.remove_address(alias, false, "LastLinkEnded");
         } else {
             w.by_rule(Subject::Address(alias.clone()), "Unlinked");

@@ -49,7 +49,7 @@ pub use verdict::Verdict;
 pub use working::{Cause, NewPassword, Note, PasswordWork};
 
 use crate::model::{Kind, ResourceKey};
-use desired::{Declared, Resource, Violation};
+use desired::{Action, Declared, Resource, Violation};
 use reason::Reason;
 use verdict::{Detail, Finding};
 use working::Working;
@@ -69,15 +69,16 @@ pub struct Plan {
     pub passwords: Vec<PasswordWork>,
 }
 
-/// Rounds until the steps agree; two are usual, a chain of ends that free claims may take more.
-const ROUNDS: usize = 8;
+/// Rounds until the steps agree; two are usual, a chain of ends that free claims takes more.
+const ROUNDS: usize = 16;
 
 /// Decides what has to happen so that what is declared is in force, and what to say of each resource.
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     let mut w = Working::new(desired, observed, now);
     for _ in 0..ROUNDS {
-        let ended = w.purged.len() + w.done.len();
+        let before = w.next.clone();
+        w.refused.clear();
         settle_settings(&mut w);
         domains::settle(&mut w);
         addresses::settle(&mut w);
@@ -87,12 +88,13 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
         learning::settle(&mut w);
         guard::settle(&mut w);
         domains::finish(&mut w);
-        // What ended may free a claim of somebody else: look again.
-        if ended == w.purged.len() + w.done.len() {
+        // What a later step ended or made may free or fill what an earlier one looked at: look again until nothing moves.
+        if w.next == before {
             break;
         }
     }
     passwords::settle(&mut w);
+    note_requests(&mut w);
     let (changes, audit) = change::difference(&w);
     let mut verdicts = BTreeMap::new();
     for resource in desired.resources.values() {
@@ -130,11 +132,15 @@ fn settle_settings(w: &mut Working<'_>) {
     }
 }
 
+/// A reconcile that was asked for is this very plan (C6).
+fn note_requests(w: &mut Working<'_>) {
+    for resource in w.desired.resources.values().filter(|resource| !resource.lacks_finalizer()) {
+        w.take_token(resource, Action::RequestedAt);
+    }
+}
+
 /// What to say of one resource, after all steps.
 fn judge(w: &mut Working<'_>, resource: &Resource) -> Verdict {
-    if let Some(token) = resource.actions.0.get(&desired::Action::RequestedAt).cloned() {
-        w.next.handled.insert((resource.key.clone(), desired::Action::RequestedAt), token);
-    }
     let mut verdict = match (&resource.declared, resource.key.kind) {
         (Ok(Declared::Settings(_)), _) | (Err(_), Kind::AccountSettings) => {
             blank(resource, Finding::fine("the settings are in force"), Detail::Settings)
@@ -144,7 +150,7 @@ fn judge(w: &mut Working<'_>, resource: &Resource) -> Verdict {
         (Ok(Declared::Link(declared)), _) => links::judge(w, resource, declared),
         (Ok(Declared::Delegation(declared)), _) => delegations::judge(w, resource, declared),
         (Ok(Declared::Role(declared)), _) => roles::judge(w, resource, declared),
-        (Err(violation), kind) => judge_refused(resource, violation, kind),
+        (Err(violation), kind) => judge_refused(w, resource, violation, kind),
     };
     if let Err(violation) = &resource.declared {
         verdict.ready = violation.clone().into();
@@ -152,8 +158,8 @@ fn judge(w: &mut Working<'_>, resource: &Resource) -> Verdict {
     if resource.suspended && !resource.deleting {
         verdict.ready = Finding { reason: Reason::Suspended, message: "suspend is true: nothing is written and nothing undone".to_owned() };
     }
-    verdict.handled =
-        w.next.handled.iter().filter(|((key, _), _)| *key == resource.key).map(|((_, action), token)| (*action, token.clone())).collect();
+    let handled = |action: Action| Some((action, w.next.handled.get(&(resource.key.clone(), action))?.clone()));
+    verdict.handled = Action::ALL.into_iter().filter(|action| action.known_to(resource.key.kind)).filter_map(handled).collect();
     verdict
 }
 
@@ -179,7 +185,7 @@ pub fn internal_error(resource: &Resource, fault: &str) -> Verdict {
 }
 
 /// A resource whose spec says nothing that could be acted on.
-fn judge_refused(resource: &Resource, violation: &Violation, kind: Kind) -> Verdict {
+fn judge_refused(w: &Working<'_>, resource: &Resource, violation: &Violation, kind: Kind) -> Verdict {
     let ready = Finding::from(violation.clone());
     let (conditions, detail) = match kind {
         Kind::AccountSettings => (Vec::new(), Detail::Settings),
@@ -189,5 +195,9 @@ fn judge_refused(resource: &Resource, violation: &Violation, kind: Kind) -> Verd
         Kind::DelegateMailbox => (Vec::new(), Detail::Delegation { effective_at: None, visible_from: None }),
         Kind::AdminRole => (Vec::new(), Detail::Role { total: 0, in_force: 0, rejected: Vec::new() }),
     };
-    Verdict { conditions, ..blank(resource, ready, detail) }
+    // A link ends later (U4), so its finalizer stays for as long; all other rights went in this plan.
+    let lingers = resource.key.kind == Kind::AliasLink
+        && resource.deleting
+        && w.next.links.iter().any(|(_, row)| row.namespace == resource.key.namespace && row.owner.as_deref() == Some(&resource.key.name));
+    Verdict { conditions, release: resource.deleting && !lingers, ..blank(resource, ready, detail) }
 }

@@ -12,7 +12,7 @@ use super::settings::Settings;
 use crate::model::{CanonicalAddress, DomainName, ResourceKey};
 
 /// The rows in view. For a slice: those of its subjects, and the numbers of its domains.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
     pub settings: BTreeMap<String, Settings>,
     pub domains: BTreeMap<DomainName, DomainRow>,

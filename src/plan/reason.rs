@@ -93,7 +93,7 @@ reasons! {
     HeldMail Aside "A message to or from the address or its aliases is held, queued or in processing."
     HeldMailUnknown Aside "A mail queue has not reported since the purge was asked for, or none is known and reports are Required."
     AdminRole Aside "The address is a member of an AdminRole; take it out first."
-    DeclaredAlias Aside "An AliasLink declares one of its aliases; delete that first."
+    DeclaredAlias Aside "An AliasLink declares it, or one of its aliases; delete that first."
     NotManaged Aside "No password is declared here."
     NotAlias Aside "The address is a mailbox of its own."
     InheritsFromPrimary Aside "The address is an alias: its own access, password and role settings are ignored."

@@ -46,11 +46,10 @@ fn supers<'w>(w: &'w Working<'_>, namespace: &'w str) -> impl Iterator<Item = &'
 
 /// R2: whether nobody else in the namespace is a super administrator.
 pub(super) fn is_last_super(w: &Working<'_>, address: &CanonicalAddress) -> bool {
-    let Some((namespace, _)) = w.next.members.get(address) else {
+    let Some(role) = w.next.members.get(address) else {
         return false;
     };
-    let mut all = supers(w, namespace);
-    all.next() == Some(address) && all.next().is_none()
+    w.next.roles.get(role).is_some_and(RoleRow::is_super) && !supers(w, &role.0).any(|other| other != address)
 }
 
 fn settle_row(w: &mut Working<'_>, resource: &Resource, declared: &RoleDeclared) {
@@ -79,13 +78,23 @@ fn settle_row(w: &mut Working<'_>, resource: &Resource, declared: &RoleDeclared)
     w.by(Subject::Role(id.0, id.1), resource, "Declared");
 }
 
+/// Whether the row is still the super administrators' although the resource declares another role (R2).
+fn changes_super(w: &Working<'_>, id: &(String, String), declared: &RoleDeclared) -> bool {
+    w.next.roles.get(id).is_some_and(RoleRow::is_super) && declared.built_in.as_deref() != Some("SuperAdministrator")
+}
+
 fn add_members(w: &mut Working<'_>, resource: &Resource, declared: &RoleDeclared) {
     let id = (resource.key.namespace.clone(), resource.key.name.clone());
     let mut rejected = Vec::new();
     for (text, _) in &declared.invalid {
         rejected.push(Rejection { address: text.clone(), reason: Reason::AddressInvalid, holder: String::new() });
     }
+    // A row that had to stay super (R2) takes in nobody on behalf of a resource that declares less.
+    let closed = changes_super(w, &id, declared);
     for address in &declared.members {
+        if closed && w.next.members.get(address) != Some(&id) {
+            continue;
+        }
         match admissible(w, resource, address) {
             Ok(()) => {
                 if w.next.members.get(address) != Some(&id) {
@@ -121,7 +130,15 @@ fn admissible(w: &Working<'_>, resource: &Resource, address: &CanonicalAddress) 
     };
     let first = w.claimants(&subject).iter().copied().find(|r| r.key.namespace == *namespace && !r.lacks_finalizer());
     match holder.or(first) {
-        Some(holder) if holder.key != resource.key => reject(Reason::MemberClaimed, &holder.key.name),
+        Some(holder) if holder.key != resource.key => return reject(Reason::MemberClaimed, &holder.key.name),
+        _ => {}
+    }
+    // R2: joining another role must not take the last super administrator out of theirs.
+    let id = (namespace.clone(), resource.key.name.clone());
+    match w.next.members.get(address) {
+        Some((_, name)) if *name != id.1 && is_last_super(w, address) && !w.next.roles.get(&id).is_some_and(RoleRow::is_super) => {
+            reject(Reason::LastSuperAdministrator, name)
+        }
         _ => Ok(()),
     }
 }
@@ -139,7 +156,12 @@ fn has_ended(w: &Working<'_>, address: &CanonicalAddress) -> bool {
         return role.is_super() && supers(w, &id.0).any(|other| other != address && w.next.members.get(other) != Some(id));
     }
     let subject = Subject::Member(address.clone());
-    matches!(w.owner(Kind::AdminRole, &id.0, Some(&id.1), &subject), Owner::Ended { sheltered: false, .. })
+    match w.owner(Kind::AdminRole, &id.0, Some(&id.1), &subject) {
+        Owner::Ended { sheltered, .. } => !sheltered,
+        // Of the members of a role that is to be no longer super only the last one stays (R2).
+        Owner::Living(resource) => matches!(resource.active(), Some(Declared::Role(declared)) if changes_super(w, id, declared)),
+        Owner::Nobody | Owner::OutOfSight => false,
+    }
 }
 
 fn remove_member(w: &mut Working<'_>, address: &CanonicalAddress) {

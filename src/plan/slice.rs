@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::desired::{Action, Declared, Desired, Resource};
 use super::subject::Subject;
-use crate::model::{Address, Kind, ResourceKey};
+use crate::model::{Address, CanonicalAddress, DomainName, Kind, ResourceKey};
 
 /// Every resource that is watched, with the ways to find it.
 #[derive(Debug, Default)]
@@ -139,7 +139,9 @@ impl Roster {
             return Vec::new();
         };
         let above = domain.ancestors().map(Subject::Domain).filter(|s| self.claims.contains_key(s));
-        let below = self.claims.keys().filter(|s| matches!(s, Subject::Domain(other) if other.is_below(domain))).cloned();
+        let domains = Subject::Domain(DomainName::from_store(""))..Subject::Address(CanonicalAddress::from_store(""));
+        let below = self.claims.range(domains).map(|(s, _)| s);
+        let below = below.filter(|s| matches!(s, Subject::Domain(other) if other.is_below(domain))).cloned();
         above.chain(below).collect()
     }
 

@@ -45,7 +45,7 @@ pub(super) struct Working<'a> {
     pub password_work: Vec<PasswordWork>,
     /// Ends that the guard let pass in this plan.
     pub done: Vec<(CanonicalAddress, WaitAction)>,
-    /// Violations that the steps found, by resource; the verdicts read them.
+    /// Violations that the steps of this round found, by resource; the verdicts read those of the last round.
     pub refused: BTreeMap<ResourceKey, Violation>,
     /// Role members that were refused, by role.
     pub rejected: BTreeMap<ResourceKey, Vec<super::verdict::Rejection>>,
@@ -136,10 +136,8 @@ impl<'a> Working<'a> {
             None => Owner::OutOfSight,
             Some(resource) if resource.deleting => Owner::Ended { resource: Some(resource), sheltered },
             Some(resource) if resource.frozen() => Owner::Living(resource),
-            Some(resource) => match &resource.declared {
-                Ok(declared) if declared.claims(namespace).contains(subject) => Owner::Living(resource),
-                _ => Owner::Ended { resource: Some(resource), sheltered: false },
-            },
+            Some(resource) if self.claimants(subject).iter().any(|claimant| claimant.key == key) => Owner::Living(resource),
+            Some(resource) => Owner::Ended { resource: Some(resource), sheltered: false },
         }
     }
 
@@ -184,7 +182,9 @@ impl<'a> Working<'a> {
             return None;
         }
         self.next.handled.insert(slot, token.clone());
-        let stale = token.parse::<Timestamp>().is_ok_and(|time| time < resource.created);
+        // Some tokens have a name before them: `unlock: "<address> <token>"`.
+        let time = token.split_whitespace().last().unwrap_or_default();
+        let stale = time.parse::<Timestamp>().is_ok_and(|time| time < resource.created);
         (!stale).then(|| token.clone())
     }
 

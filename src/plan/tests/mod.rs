@@ -1,1 +1,13 @@
+//! The core against its specification: cases by SPEC id, and the eight properties of [`super`].
 
+mod world;
+
+mod actions;
+mod addresses;
+mod domains;
+mod ends;
+mod generate;
+mod links;
+mod passwords;
+mod properties;
+mod rights;

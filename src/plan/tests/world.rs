@@ -1,0 +1,470 @@
+//! A world to plan in: resources written as YAML, an [`Observed`] that the pure interpreter keeps, and a clock.
+//!
+//! One resource is one entry of a YAML mapping: `Kind/name: {spec fields}`, or `Kind/namespace/name: {..}` (namespace `acme` where it
+//! is left out). An entry `metadata` inside goes beside the spec: `creationTimestamp`, `generation`, `annotations`, `finalizers`,
+//! `deletionTimestamp`, `uid`, and `password` for what the Secret offers. A finalizer is there wherever the kind wants one.
+//!
+//! Whatever a test does, [`World::settle`] holds the plan to properties 3, 5 and 7: no change fails, and the next plan has nothing to add.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_yaml::Value;
+
+use crate::api;
+use crate::model::{CanonicalAddress, DomainName, Kind, ResourceKey};
+use crate::plan::admit::{Admit, actions};
+use crate::plan::desired::{Declared, Desired, Last, Offer, Resource, Work};
+use crate::plan::observed::{AddressRow, Counts, DomainNumbers, Observed, Reports, WaitAction};
+use crate::plan::verdict::{Condition, Detail, HeldPlan, Verdict};
+use crate::plan::{Change, Plan, plan};
+
+/// Where the clock begins.
+pub(crate) const NOON: &str = "2026-03-01T12:00:00Z";
+
+#[derive(Clone)]
+pub(crate) struct World {
+    pub desired: Desired,
+    pub observed: Observed,
+    pub now: Timestamp,
+    /// The last plan that changed or said anything, before it was repeated.
+    pub plan: Plan,
+    /// Every change executed so far.
+    pub history: Vec<Change>,
+    /// Ends counted by the guard: when, whose domain, whether an address went with it.
+    done: Vec<(Timestamp, DomainName, bool)>,
+    learned: Vec<(Timestamp, DomainName)>,
+    created: i64,
+}
+
+pub(crate) fn address(text: &str) -> CanonicalAddress {
+    CanonicalAddress::from_store(text)
+}
+
+/// `Kind/name` or `Kind/namespace/name`.
+pub(crate) fn key(text: &str) -> ResourceKey {
+    let parts: Vec<_> = text.split('/').collect();
+    let (kind, namespace, name) = match parts.as_slice() {
+        [kind, name] => (kind, "acme", name),
+        [kind, namespace, name] => (kind, *namespace, name),
+        _ => panic!("{text} is no key"),
+    };
+    ResourceKey::new(kind.parse().unwrap_or_else(|()| panic!("no kind {kind}")), namespace, name)
+}
+
+/// Applies resources to an empty store and compares the reasons on Ready: `Kind/name Reason`, a line each.
+#[track_caller]
+pub(crate) fn check(resources: &str, expected: &str) -> World {
+    let mut world = World::new();
+    world.apply(resources);
+    world.expect(expected);
+    world
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self {
+            desired: Desired::default(),
+            observed: Observed::default(),
+            now: NOON.parse().unwrap(),
+            plan: Plan::default(),
+            history: Vec::new(),
+            done: Vec::new(),
+            learned: Vec::new(),
+            created: 0,
+        }
+    }
+
+    /// `kubectl apply`, then what the controller does at once.
+    #[track_caller]
+    pub(crate) fn apply(&mut self, resources: &str) {
+        self.put(resources);
+        self.settle();
+    }
+
+    /// Applies without planning, so that several things come in one plan.
+    #[track_caller]
+    pub(crate) fn put(&mut self, resources: &str) {
+        let entries: serde_yaml::Mapping = serde_yaml::from_str(resources).unwrap();
+        for (name, spec) in entries {
+            self.put_one(&key(name.as_str().unwrap()), spec);
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn put_one(&mut self, key: &ResourceKey, mut spec: Value) {
+        let metadata = spec.as_mapping_mut().and_then(|fields| fields.remove("metadata")).unwrap_or(Value::Null);
+        let (declared, suspended) = admit(key.kind, spec);
+        let old = self.desired.resources.get(key).filter(|_| metadata.get("uid").is_none());
+        self.created += 1;
+        let text = |field: &str| metadata.get(field).and_then(Value::as_str);
+        let created = match (text("creationTimestamp"), old) {
+            (Some(time), _) => time.parse().unwrap(),
+            (None, Some(old)) => old.created,
+            (None, None) => self.now + SignedDuration::from_secs(self.created - 3600),
+        };
+        let annotations = metadata.get("annotations").cloned().unwrap_or(Value::Mapping(serde_yaml::Mapping::new()));
+        let annotations: BTreeMap<String, String> = serde_yaml::from_value(annotations).unwrap();
+        let annotations = annotations.into_iter().map(|(name, value)| (format!("mailroster.dev/{name}"), value)).collect();
+        let mut resource = Resource {
+            key: key.clone(),
+            created,
+            generation: metadata.get("generation").and_then(Value::as_i64).unwrap_or(old.map_or(1, |old| old.generation + 1)),
+            deleting: text("deletionTimestamp").is_some() || old.is_some_and(|old| old.deleting),
+            finalizer: false,
+            suspended,
+            declared,
+            actions: actions(&annotations, key.kind),
+            last: old.map(|old| old.last.clone()).unwrap_or_default(),
+        };
+        if old.is_some_and(|old| old.declared == resource.declared && old.suspended == resource.suspended) {
+            resource.generation = old.unwrap().generation;
+        }
+        // Once on, the finalizer stays until it is released; a resource that is going cannot get one any more.
+        resource.finalizer = match metadata.get("finalizers").and_then(Value::as_sequence) {
+            Some(list) => !list.is_empty(),
+            None if resource.deleting => old.is_some_and(|old| old.finalizer) || text("deletionTimestamp").is_some(),
+            None => resource.wants_finalizer(),
+        };
+        if let (Ok(Declared::Address(address)), Some(value)) = (&mut resource.declared, text("password"))
+            && let Some(password) = &mut address.password
+        {
+            password.offer = offer(value);
+        }
+        self.desired.deleted.remove(key);
+        self.desired.resources.insert(key.clone(), resource);
+    }
+
+    /// A resource whose shape this version can't read.
+    pub(crate) fn make_unreadable(&mut self, name: &str) {
+        let resource = self.desired.resources.get_mut(&key(name)).unwrap();
+        let reason = crate::plan::reason::Reason::SpecUnreadable;
+        resource.declared = Err(crate::plan::desired::Violation::new(reason, "spec: unknown shape"));
+        resource.generation += 1;
+    }
+
+    /// `kubectl delete` of each name, then what the controller does at once.
+    #[track_caller]
+    pub(crate) fn delete(&mut self, names: &str) {
+        self.mark_deleted(names);
+        self.settle();
+    }
+
+    pub(crate) fn mark_deleted(&mut self, names: &str) {
+        for name in names.split_whitespace() {
+            let key = key(name);
+            match self.desired.resources.get_mut(&key) {
+                Some(resource) if resource.finalizer => {
+                    resource.generation += i64::from(!resource.deleting);
+                    resource.deleting = true;
+                }
+                Some(_) => {
+                    self.desired.resources.remove(&key);
+                    self.desired.deleted.insert(key);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Sets an annotation, or another value of it.
+    #[track_caller]
+    pub(crate) fn annotate(&mut self, name: &str, annotation: &str, value: &str) {
+        self.put_annotation(&key(name), annotation, value);
+        self.settle();
+    }
+
+    #[track_caller]
+    pub(crate) fn put_annotation(&mut self, key: &ResourceKey, annotation: &str, value: &str) {
+        let annotations = BTreeMap::from([(format!("mailroster.dev/{annotation}"), value.to_owned())]);
+        let found = actions(&annotations, key.kind);
+        assert!(!found.0.is_empty(), "{annotation} is no action of {key}");
+        if let Some(resource) = self.desired.resources.get_mut(key) {
+            resource.actions.0.extend(found.0);
+        }
+    }
+
+    /// Approves what an InternalDomain holds now.
+    #[track_caller]
+    pub(crate) fn approve(&mut self, name: &str) {
+        let hash = self.held(name).expect("nothing is held").hash;
+        self.annotate(name, "approve", &hash);
+    }
+
+    /// The time passes; plans at each moment that a plan asked for. Between those nothing may change.
+    #[track_caller]
+    pub(crate) fn advance(&mut self, seconds: i64) {
+        let target = self.now + SignedDuration::from_secs(seconds);
+        while let Some(next) = self.plan.moments.iter().map(|(at, _)| *at).filter(|at| *at > self.now && *at <= target).min() {
+            self.now = next;
+            self.settle();
+        }
+        if self.now < target {
+            self.now = target;
+            self.count();
+            let plan = plan(&self.desired, &self.observed, self.now);
+            assert_eq!(plan.changes, [], "something happened at {target} without a moment being asked for");
+            self.settle();
+        }
+    }
+
+    /// Plans and executes until nothing is left to do at this moment.
+    #[track_caller]
+    pub(crate) fn settle(&mut self) {
+        let mut released = true;
+        let mut first = true;
+        while released {
+            self.count();
+            let plan = plan(&self.desired, &self.observed, self.now);
+            self.execute(&plan);
+            self.count();
+            let again = super::super::plan(&self.desired, &self.observed, self.now);
+            assert_eq!(again.changes, [], "the same plan again has more to do; the first did {:#?}", plan.changes);
+            for (key, verdict) in &plan.verdicts {
+                let repeated = again.verdicts.get(key).map(without_counts);
+                assert_eq!(repeated.as_ref(), Some(&without_counts(verdict)), "the verdict on {key} changes with nothing done");
+            }
+            released = self.release(&again);
+            if first {
+                self.plan = plan;
+                first = false;
+            } else {
+                self.plan.verdicts.extend(plan.verdicts);
+                self.plan.notes.extend(plan.notes);
+            }
+            self.plan.moments = again.moments;
+        }
+        self.desired.deleted.clear();
+    }
+
+    /// Executes a plan and writes each status.
+    #[track_caller]
+    pub(crate) fn execute(&mut self, plan: &Plan) {
+        for change in &plan.changes {
+            self.execute_one(change);
+        }
+        for (key, verdict) in &plan.verdicts {
+            if let Some(resource) = self.desired.resources.get_mut(key) {
+                resource.last = last(verdict, &resource.last);
+            }
+        }
+    }
+
+    #[track_caller]
+    fn execute_one(&mut self, change: &Change) {
+        let gone = match change {
+            Change::PutDone { address, .. } => Some((address.domain(), !self.observed.addresses.contains_key(address))),
+            _ => None,
+        };
+        if let Change::PutAddress { address, row } = change
+            && row.origin == "MailFlow"
+            && !self.observed.addresses.contains_key(address)
+        {
+            self.learned.push((self.now, address.domain()));
+        }
+        self.observed.apply(change).unwrap_or_else(|error| panic!("{error}, by {change:?}"));
+        match change {
+            Change::DeleteAddress { address, purge: true } => {
+                self.observed.tombstones.insert(address.clone(), self.now);
+            }
+            Change::PutCredential { address, password } if password.phc.is_some() => {
+                self.observed.credentials.get_mut(address).unwrap().set_at = self.now;
+            }
+            _ => {}
+        }
+        if let Some((domain, gone)) = gone {
+            self.done.push((self.now, domain, gone));
+        }
+        self.history.push(change.clone());
+    }
+
+    /// Lets go what the plan releases. True if a resource vanished by it.
+    fn release(&mut self, plan: &Plan) -> bool {
+        let gone: BTreeSet<_> = plan.verdicts.iter().filter(|(_, verdict)| verdict.release).map(|(key, _)| key.clone()).collect();
+        for key in &gone {
+            assert!(self.desired.resources[key].deleting, "{key} is released and not being deleted");
+            self.desired.resources.remove(key);
+        }
+        self.desired.deleted.extend(gone.iter().cloned());
+        !gone.is_empty()
+    }
+
+    /// The numbers as the store would have them now.
+    pub(crate) fn count(&mut self) {
+        let hour_ago = self.now - SignedDuration::from_hours(1);
+        self.done.retain(|(at, ..)| *at > hour_ago);
+        self.learned.retain(|(at, _)| *at > hour_ago);
+        let mut numbers: BTreeMap<DomainName, DomainNumbers> =
+            self.observed.domains.keys().map(|domain| (domain.clone(), DomainNumbers::default())).collect();
+        for (address, row) in &self.observed.addresses {
+            let counts = &mut numbers.entry(address.domain()).or_default().counts;
+            add(counts, row);
+        }
+        for (at, domain, gone) in &self.done {
+            let numbers = numbers.entry(domain.clone()).or_default();
+            numbers.done += 1;
+            numbers.gone += u64::from(*gone);
+            numbers.oldest_done = numbers.oldest_done.or(Some(*at));
+        }
+        for (_, domain) in &self.learned {
+            numbers.entry(domain.clone()).or_default().learned += 1;
+        }
+        self.observed.numbers = numbers;
+    }
+
+    /// Compares the reasons on Ready: `Kind/name Reason`, a line each. `-` for a resource that is no more.
+    #[track_caller]
+    pub(crate) fn expect(&self, expected: &str) {
+        for line in expected.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let (name, reason) = line.split_once(' ').unwrap();
+            let key = key(name);
+            let found = self.desired.resources.get(&key).map_or("-", |_| self.ready(name));
+            assert_eq!(found, reason, "{key}: {:?}", self.plan.verdicts.get(&key).map(|v| &v.ready.message));
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn verdict(&self, name: &str) -> &Verdict {
+        self.plan.verdicts.get(&key(name)).unwrap_or_else(|| panic!("no verdict on {name}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn ready(&self, name: &str) -> &'static str {
+        self.verdict(name).ready.reason.as_str()
+    }
+
+    #[track_caller]
+    pub(crate) fn message(&self, name: &str) -> &str {
+        &self.verdict(name).ready.message
+    }
+
+    /// A condition as `True Reason`.
+    #[track_caller]
+    pub(crate) fn condition(&self, name: &str, kind: &str) -> String {
+        let found: &Condition = self.verdict(name).conditions.iter().find(|c| c.kind == kind).unwrap_or_else(|| panic!("no {kind}"));
+        format!("{} {}", if found.status { "True" } else { "False" }, found.reason)
+    }
+
+    /// The plan that a domain holds.
+    #[track_caller]
+    pub(crate) fn held(&self, name: &str) -> Option<HeldPlan> {
+        match &self.verdict(name).detail {
+            Detail::Domain { held, .. } => held.clone(),
+            _ => panic!("{name} is no domain"),
+        }
+    }
+
+    /// `member reason holder` of each refused member.
+    #[track_caller]
+    pub(crate) fn rejected(&self, name: &str) -> Vec<String> {
+        match &self.verdict(name).detail {
+            Detail::Role { rejected, .. } => {
+                rejected.iter().map(|r| format!("{} {} {}", r.address, r.reason, r.holder).trim_end().to_owned()).collect()
+            }
+            _ => panic!("{name} is no role"),
+        }
+    }
+
+    /// The reasons why a purge waits.
+    #[track_caller]
+    pub(crate) fn blockers(&self, name: &str) -> Vec<&'static str> {
+        match &self.verdict(name).detail {
+            Detail::Address(detail) => detail.purge.iter().flat_map(|p| &p.blockers).map(|b| b.reason.as_str()).collect(),
+            _ => panic!("{name} is no address"),
+        }
+    }
+
+    pub(crate) fn row(&self, text: &str) -> Option<&AddressRow> {
+        self.observed.addresses.get(&address(text))
+    }
+
+    /// What an address is an alias of.
+    pub(crate) fn alias_of(&self, text: &str) -> Option<String> {
+        self.observed.links.get(&address(text)).map(|row| row.primary.to_string())
+    }
+
+    pub(crate) fn may_read(&self, reader: &str, mailbox: &str) -> bool {
+        self.observed.delegations.get(&(address(reader), address(mailbox))).is_some()
+    }
+
+    /// The role that an address holds.
+    pub(crate) fn role_of(&self, text: &str) -> Option<&str> {
+        self.observed.members.get(&address(text)).map(|(_, role)| role.as_str())
+    }
+
+    pub(crate) fn waits(&self, text: &str, action: WaitAction) -> bool {
+        self.observed.waiting.contains_key(&(address(text), action))
+    }
+
+    pub(crate) fn reports(&mut self, text: &str) -> &mut Reports {
+        self.observed.reports.entry(address(text)).or_default()
+    }
+
+    /// The one mail queue reports: nothing is held.
+    pub(crate) fn queue_reports(&mut self) {
+        self.observed.held_sources.insert("queue".to_owned(), self.now);
+        self.settle();
+    }
+
+    pub(crate) fn noted(&self, reason: &str) -> bool {
+        self.plan.notes.iter().any(|note| note.reason.as_str() == reason)
+    }
+}
+
+/// What a status says afterwards, as far as the next plan reads it.
+pub(crate) fn last(verdict: &Verdict, before: &Last) -> Last {
+    let moved = match &verdict.detail {
+        Detail::Role { rejected, .. } => rejected.iter().filter(|r| r.reason.as_str() == "AliasMoved").map(|r| r.address.clone()).collect(),
+        _ => Vec::new(),
+    };
+    // Suspended keeps the previous value of Ready (C8).
+    let ready = if verdict.ready.reason.as_str() == "Suspended" { before.ready } else { verdict.ready.is_fine() };
+    Last { generation: verdict.generation, ready, reason: verdict.ready.reason.as_str().to_owned(), moved }
+}
+
+/// Counts follow a plan later (D3).
+pub(crate) fn without_counts(verdict: &Verdict) -> Verdict {
+    let mut verdict = verdict.clone();
+    if let Detail::Domain { addresses, .. } = &mut verdict.detail {
+        *addresses = None;
+    }
+    verdict
+}
+
+fn add(counts: &mut Counts, row: &AddressRow) {
+    counts.total += 1;
+    counts.aliases += u64::from(row.is_alias);
+    counts.undeclared += u64::from(row.owner.is_none());
+    match row.origin.as_str() {
+        "MailFlow" => counts.mail_flow += 1,
+        _ => counts.manual += 1,
+    }
+}
+
+/// What a Secret offers: `missing`, `unlabelled`, `refused`, `open VALUE` (not hashed yet), `same VALUE`, `VALUE` (hashed).
+fn offer(text: &str) -> Offer {
+    let value = |value: &str, work| Offer::Value { fingerprint: value.as_bytes().to_vec(), key_id: "key".to_owned(), work };
+    match text.split_once(' ') {
+        None if text == "missing" => Offer::Missing("Secret alice-mail is missing".to_owned()),
+        None if text == "unlabelled" => Offer::NotReadable("label the Secret".to_owned()),
+        None if text == "refused" => value(text, Work::Refused("the password has no digit".to_owned())),
+        Some(("open", text)) => value(text, Work::Open),
+        Some(("same", text)) => value(text, Work::Same),
+        _ => value(text, Work::Hashed(format!("$argon2id${text}"))),
+    }
+}
+
+fn admit(kind: Kind, spec: Value) -> (Result<Declared, crate::plan::desired::Violation>, bool) {
+    fn of<T: Admit + serde::de::DeserializeOwned>(spec: Value) -> (Result<Declared, crate::plan::desired::Violation>, bool) {
+        let spec: T = serde_yaml::from_value(spec).unwrap();
+        (spec.admit(), spec.suspended())
+    }
+    match kind {
+        Kind::AccountSettings => of::<api::AccountSettingsSpec>(spec),
+        Kind::InternalDomain => of::<api::InternalDomainSpec>(spec),
+        Kind::EmailAddress => of::<api::EmailAddressSpec>(spec),
+        Kind::AliasLink => of::<api::AliasLinkSpec>(spec),
+        Kind::DelegateMailbox => of::<api::DelegateMailboxSpec>(spec),
+        Kind::AdminRole => of::<api::AdminRoleSpec>(spec),
+    }
+}
