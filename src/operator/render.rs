@@ -21,8 +21,7 @@ pub struct Transition {
 }
 
 /// Conditions whose True is bad news.
-const TROUBLES: [&str; 9] =
-    ["Stalled", "Locked", "ResetLocked", "Disabled", "PurgeBlocked", "HolderChanged", "DeletionsHeld", "PostmasterMissing", "LearningHeld"];
+const TROUBLES: [&str; 7] = ["Locked", "ResetLocked", "Disabled", "HolderChanged", "DeletionsHeld", "PostmasterMissing", "LearningHeld"];
 
 /// The whole status, with the transition times of `shadow` where nothing changed.
 pub fn status(verdict: &Verdict, shadow: &Shadow, now: Timestamp) -> Map<String, Value> {
@@ -194,14 +193,14 @@ pub fn transitions(status: &Map<String, Value>, shadow: &Shadow) -> Vec<Transiti
         };
         let message = text(condition, "message");
         if worth {
-            let trouble = if kind == "Ready" || kind == "CredentialReady" || kind == "MailAccepted" {
-                !is_true
-            } else {
-                is_true && TROUBLES.contains(&kind.as_str())
-            };
             let message = if message.is_empty() { format!("{kind} is {is_true}") } else { message };
             let reason = Reason::ALL.iter().find(|known| known.as_str() == reason).copied().unwrap_or(Reason::InternalError);
-            found.push(Transition { reason, message, warning: trouble });
+            // What goes on by itself is no warning.
+            let warning = match kind.as_str() {
+                "Ready" | "CredentialReady" => !is_true && reason.disposition() == Disposition::Rejected,
+                kind => is_true && TROUBLES.contains(&kind),
+            };
+            found.push(Transition { reason, message, warning });
         }
     }
     found.dedup_by(|a, b| a.reason == b.reason);

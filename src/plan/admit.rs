@@ -47,6 +47,14 @@ fn canonical(text: &str) -> Result<CanonicalAddress, Violation> {
     address(text).map(|address| address.canonical().clone())
 }
 
+/// L1, M1: two ends that are one address, in whatever spelling.
+fn differ(what: &str, one: &CanonicalAddress, other: &CanonicalAddress) -> Result<(), Violation> {
+    if one == other {
+        return Err(Violation::new(Reason::SameAddress, format!("{what} are the same address, {one}")));
+    }
+    Ok(())
+}
+
 /// An enum value in its wire spelling, which the store uses too.
 fn word<T: serde::Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
@@ -125,12 +133,9 @@ impl Admit for api::EmailAddressSpec {
 
 impl Admit for api::AliasLinkSpec {
     fn admit(&self) -> Admission {
-        Ok(Declared::Link(LinkDeclared {
-            alias: address(&self.alias)?,
-            primary: canonical(&self.primary)?,
-            cross_domain: self.cross_domain,
-            take_over: self.take_over_mailbox,
-        }))
+        let (alias, primary) = (address(&self.alias)?, canonical(&self.primary)?);
+        differ("alias and primary", alias.canonical(), &primary)?;
+        Ok(Declared::Link(LinkDeclared { alias, primary, cross_domain: self.cross_domain, take_over: self.take_over_mailbox }))
     }
 
     fn suspended(&self) -> bool {
@@ -140,7 +145,9 @@ impl Admit for api::AliasLinkSpec {
 
 impl Admit for api::DelegateMailboxSpec {
     fn admit(&self) -> Admission {
-        Ok(Declared::Delegation(DelegationDeclared { reader: canonical(&self.reader)?, mailbox: canonical(&self.mailbox)? }))
+        let (reader, mailbox) = (canonical(&self.reader)?, canonical(&self.mailbox)?);
+        differ("reader and mailbox", &reader, &mailbox)?;
+        Ok(Declared::Delegation(DelegationDeclared { reader, mailbox }))
     }
 
     fn suspended(&self) -> bool {

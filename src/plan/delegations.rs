@@ -76,9 +76,6 @@ fn settle_one(w: &mut Working<'_>, resource: &Resource, pair: &(CanonicalAddress
 
 fn admissible(w: &Working<'_>, resource: &Resource, declared: &DelegationDeclared) -> Result<(), Violation> {
     let (reader, mailbox) = (&declared.reader, &declared.mailbox);
-    if reader == mailbox {
-        return Err(Violation::new(Reason::SameAddress, format!("reader and mailbox are both {reader}")));
-    }
     for (address, missing, role) in [(reader, Reason::ReaderNotFound, "reader"), (mailbox, Reason::MailboxNotFound, "mailbox")] {
         match w.next.addresses.get(address).filter(|row| row.namespace == resource.key.namespace) {
             None => {

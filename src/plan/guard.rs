@@ -106,8 +106,9 @@ fn carry_out(w: &mut Working<'_>, waits: &Waits, ripe_at: &BTreeMap<(CanonicalAd
             WaitAction::Purge => {
                 let blockers = purge_blockers(w, &address);
                 let only_mail = blockers.iter().all(|b| matches!(b.reason, Reason::HeldMail | Reason::HeldMailUnknown));
-                if let Some(row) = w.next.addresses.get_mut(&address) {
+                if let Some(row) = w.next.addresses.get_mut(&address).filter(|row| row.closing != only_mail) {
                     row.closing = only_mail;
+                    w.by_rule(Subject::Address(address.clone()), "Purging");
                 }
                 if !blockers.is_empty() {
                     continue;

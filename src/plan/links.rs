@@ -107,9 +107,6 @@ fn admissible(w: &Working<'_>, resource: &Resource, alias: &CanonicalAddress, de
     let refuse = |reason, message: String| Err(Violation::new(reason, message));
     let primary = &declared.primary;
     let namespace = &resource.key.namespace;
-    if alias == primary {
-        return refuse(Reason::SameAddress, format!("alias and primary are both {alias}"));
-    }
     domain_is_ours(w, namespace, alias)?;
     domain_is_ours(w, namespace, primary)?;
     if alias.domain() != primary.domain() && !declared.cross_domain {

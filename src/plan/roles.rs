@@ -221,7 +221,7 @@ pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &RoleDeclare
     let ready = if let Some(violation) = w.refused.get(&resource.key) {
         violation.clone().into()
     } else if rejected.is_empty() {
-        Finding::fine(format!("{in_force} members hold the role"))
+        Finding::fine(format!("all members hold the role: {in_force}"))
     } else {
         let first: Vec<_> = rejected.iter().take(5).map(|r| format!("{} ({}{})", r.address, r.reason, holder(&r.holder))).collect();
         Finding {
