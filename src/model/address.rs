@@ -217,7 +217,7 @@ mod tests {
         let address = Address::parse("Straße@Bücher.example").unwrap();
         assert_eq!(
             address.keys(),
-            ["strasse@xn--bcher-kva.example", "strasse@bücher.example", "straße@xn--bcher-kva.example", "straße@bücher.example"]
+            ["strasse@xn--bcher-kva.example", "strasse@bücher.example", "straße@bücher.example", "straße@xn--bcher-kva.example"]
         );
         assert_eq!(Address::parse("sales@acme.example").unwrap().keys(), ["sales@acme.example"]);
     }

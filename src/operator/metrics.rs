@@ -16,7 +16,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::model::Kind;
-use labels::{ByAction, ByCall, ByFunction, ByKind, ByKindAndCondition, ByKindAndResult, ByReason, ByResult, ByVerbAndKind};
+use labels::{ByCall, ByFunction, ByKind, ByKindAndCondition, ByKindAndResult, ByReason, ByResult, ByVerbAndKind};
 
 pub use labels::{Ended, Hashed};
 
@@ -54,7 +54,6 @@ pub struct Metrics {
     events: Family<ByReason, Counter>,
     status_writes: Family<ByKindAndResult, Counter>,
     status_repeats: Family<ByKind, Counter>,
-    held_ends: Family<ByAction, Gauge>,
     last_super_kept: Counter,
     unknown_addresses: Family<ByFunction, Counter>,
     passwords: Family<ByResult, Counter>,
@@ -91,7 +90,6 @@ impl Metrics {
             events: Family::default(),
             status_writes: Family::default(),
             status_repeats: Family::default(),
-            held_ends: Family::default(),
             last_super_kept: Counter::default(),
             unknown_addresses: Family::default(),
             passwords: Family::default(),
@@ -117,7 +115,6 @@ impl Metrics {
         all.register("status_writes", "Statuses written, and writes that failed", metrics.status_writes.clone());
         let help = "Statuses that read back different and were written again";
         all.register("status_repeats", help, metrics.status_repeats.clone());
-        all.register("held_ends", "Purges, shut logons and removed links that wait for an approval", metrics.held_ends.clone());
         let help = "Roles that are gone while the store keeps their last super administrator";
         all.register("last_super_administrator_kept", help, metrics.last_super_kept.clone());
         let help = "Calls of mail servers that named an address the roster does not know";
@@ -201,11 +198,6 @@ impl Metrics {
     /// A status read back different from what was written, and is written again (SPEC C3).
     pub fn status_repeated(&self, kind: Kind) {
         self.status_repeats.get_or_create(&ByKind { kind: kind.as_str() }).inc();
-    }
-
-    /// How many ends of an action (Purge, Shut, Unlink) wait for an approval (SPEC U4).
-    pub fn held(&self, action: &'static str, count: i64) {
-        self.held_ends.get_or_create(&ByAction { action }).set(count);
     }
 
     /// A role went, and the store keeps its last super administrator (SPEC R2).

@@ -42,6 +42,8 @@ pub enum Change {
     },
     DeleteLink {
         alias: CanonicalAddress,
+        /// What it was an alias of: who waits for that address to be free is concerned too.
+        primary: CanonicalAddress,
     },
     PutAddress {
         address: CanonicalAddress,
@@ -209,8 +211,8 @@ pub(super) fn difference(w: &Working<'_>) -> (Vec<Change>, Vec<Audit>) {
     compare(before.links.iter(), after.links.iter(), |alias, old, new| {
         d.tell(w, Subject::Link(alias.clone()), old, new);
         // A link that turns to another primary goes first: its old primary may become an alias in this very plan.
-        if old.is_some() && new.map(|n| &n.primary) != old.map(|o| &o.primary) {
-            d.add(3, Change::DeleteLink { alias: alias.clone() });
+        if let Some(old) = old.filter(|old| new.is_none_or(|new| new.primary != old.primary)) {
+            d.add(3, Change::DeleteLink { alias: alias.clone(), primary: old.primary.clone() });
         }
         if let Some(row) = new {
             d.add(6, Change::PutLink { alias: alias.clone(), row: row.clone() });
@@ -303,10 +305,12 @@ impl Change {
             Self::DeleteMember { address } | Self::PutMember { address, .. } => {
                 vec![Subject::Member(address.clone())]
             }
-            Self::DeleteDelegation { reader, mailbox } | Self::PutDelegation { reader, mailbox, .. } => {
-                vec![Subject::Pair(reader.clone(), mailbox.clone())]
+            Self::PutDelegation { reader, mailbox, .. } => vec![Subject::Pair(reader.clone(), mailbox.clone())],
+            // Without its last right a mailbox may become an alias (L2).
+            Self::DeleteDelegation { reader, mailbox } => {
+                vec![Subject::Pair(reader.clone(), mailbox.clone()), Subject::Address(reader.clone()), Subject::Address(mailbox.clone())]
             }
-            Self::DeleteLink { alias } => vec![Subject::Link(alias.clone())],
+            Self::DeleteLink { alias, primary } => vec![Subject::Link(alias.clone()), Subject::Address(primary.clone())],
             Self::PutLink { alias, row } => vec![Subject::Link(alias.clone()), Subject::Address(row.primary.clone())],
             Self::PutAddress { address, .. } | Self::DeleteAddress { address, .. } | Self::ConsumeLearned { address } => {
                 vec![Subject::Address(address.clone())]
@@ -353,7 +357,7 @@ impl Observed {
             Change::DeleteDelegation { reader, mailbox } => {
                 self.delegations.remove(&(reader.clone(), mailbox.clone()));
             }
-            Change::DeleteLink { alias } => {
+            Change::DeleteLink { alias, .. } => {
                 self.links.remove(alias);
             }
             Change::PutAddress { address, row } => {

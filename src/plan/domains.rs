@@ -293,7 +293,7 @@ pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &DomainDecla
     Verdict { conditions, release, ..super::blank(resource, ready, detail) }
 }
 
-/// AddressesRemain: how many, and the first five.
+/// AddressesRemain: how many, and the first five; of a leaving domain at least these are in view.
 fn addresses_remain(w: &Working<'_>, domain: &DomainName) -> String {
     let total = remaining(w, domain);
     let first: Vec<_> = of_domain(w, domain).take(5).map(|(address, _)| address.to_string()).collect();

@@ -197,6 +197,12 @@ pub(super) fn unlink(w: &mut Working<'_>, alias: &CanonicalAddress) {
     }
 }
 
+/// Whether a link in the store bears the resource's name, whatever the resource says by now.
+pub(super) fn owns_one(w: &Working<'_>, resource: &Resource) -> bool {
+    let ours = |row: &LinkRow| row.namespace == resource.key.namespace && row.owner.as_deref() == Some(&resource.key.name);
+    resource.key.kind == Kind::AliasLink && w.next.links.iter().any(|(_, row)| ours(row))
+}
+
 pub(super) fn absent_conditions(ready: &Finding) -> Vec<Condition> {
     ["MailAccepted", "DirectoryDisagrees"].map(|kind| Condition::new(kind, false, ready.reason, ready.message.clone())).into()
 }

@@ -1,7 +1,8 @@
 //! All resources in view, and the part of them that has to be planned together.
 //!
 //! A slice is closed under claims (whoever wants the same thing is in it), under references (whatever a verdict looks at is in it)
-//! and under guards (whatever waits in its domains is in it, which the store tells: see [`Slice::add`]).
+//! and under guards (whatever waits or is to be learned in its domains is in it, which only the store can tell; whoever reads the rows
+//! adds those addresses as subjects and closes the slice once more).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -173,6 +174,12 @@ impl Roster {
                 return;
             };
             slice.subjects.insert(subject.clone());
+            // What ends in a domain is counted against its guard, and its InternalDomain tells of it.
+            for domain in subject.addresses().into_iter().map(|address| Subject::Domain(address.domain())) {
+                if !slice.subjects.contains(&domain) {
+                    subjects.push(domain);
+                }
+            }
             // A role is brought in by whoever claims the same member, not by whoever only looks at a member.
             keys.extend(self.claimants(&subject).filter(|key| key.kind != Kind::AdminRole && !slice.keys.contains(*key)).cloned());
             if matches!(subject, Subject::Member(_)) && slice.keys.iter().any(|key| key.kind == Kind::AdminRole) {
@@ -181,7 +188,9 @@ impl Roster {
         }
     }
 
-    /// Owners of rows that do not decode claim nothing that an index could find; they are brought in by what they own.
+    /// Owners that do not decode, or were suspended and say something else by now, claim nothing by which an index could find what they
+    /// hold; they are brought in by what they own. Only so that nobody takes it from them: a verdict on a key that is not in the slice is
+    /// none, for its handled tokens were not read.
     pub fn add_unreadable_owners(&self, desired: &mut Desired, observed: &super::Observed) {
         let of = |kind: Kind, namespace: &str, owner: &Option<String>| owner.as_ref().map(|name| ResourceKey::new(kind, namespace, name));
         let addresses = observed.addresses.values().filter_map(|row| of(Kind::EmailAddress, &row.namespace, &row.owner));
@@ -190,7 +199,7 @@ impl Roster {
         let delegations = observed.delegations.iter().filter_map(|(_, row)| of(Kind::DelegateMailbox, &row.namespace, &row.owner));
         let roles = observed.roles.keys().map(|(namespace, name)| ResourceKey::new(Kind::AdminRole, namespace, name));
         for key in addresses.chain(domains).chain(links).chain(delegations).chain(roles) {
-            if let Some(resource) = self.resources.get(&key).filter(|resource| resource.declared.is_err()) {
+            if let Some(resource) = self.resources.get(&key).filter(|resource| resource.frozen() || resource.declared.is_err()) {
                 desired.resources.entry(key).or_insert_with(|| resource.clone());
             }
         }

@@ -120,7 +120,7 @@ fn row(change: &Change) -> Value {
         Change::DeleteDomain { domain } | Change::ConsumeTransfer { domain } => json!({"domain": domain.as_str()}),
         Change::DeleteMember { address } | Change::ConsumeLearned { address } => json!({"address": address}),
         Change::DeleteDelegation { reader, mailbox } => json!({"reader": reader, "mailbox": mailbox}),
-        Change::DeleteLink { alias } => json!({"alias": alias}),
+        Change::DeleteLink { alias, .. } => json!({"alias": alias}),
         Change::PutAddress { address, row } => {
             merge(row, json!({"canonical": address, "domain": address.domain().as_str(), "keys": row.keys}))
         }

@@ -80,10 +80,6 @@ pub(super) struct ByReason {
     pub r#type: &'static str,
 }
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ByAction {
-    pub action: &'static str,
-}
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ByFunction {
     pub function: String,
 }

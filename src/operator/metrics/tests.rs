@@ -16,7 +16,6 @@ fn every_series_is_registered_under_a_full_name_with_its_unit() {
     metrics.event("DriftCorrected", true);
     metrics.status_written(Kind::EmailAddress, Ended::Changed);
     metrics.status_repeated(Kind::EmailAddress);
-    metrics.held("Purge", 4);
     metrics.last_super_kept();
     metrics.unknown_addresses("record_logon_v1", 9);
     metrics.password(Hashed::Hashed, Duration::from_millis(80));
@@ -38,7 +37,6 @@ fn every_series_is_registered_under_a_full_name_with_its_unit() {
         "mailroster_events_total{reason=\"DriftCorrected\",type=\"Warning\"} 1",
         "mailroster_status_writes_total{kind=\"EmailAddress\",result=\"changed\"} 1",
         "mailroster_status_repeats_total{kind=\"EmailAddress\"} 1",
-        "mailroster_held_ends{action=\"Purge\"} 4",
         "mailroster_last_super_administrator_kept_total 1",
         "mailroster_gateway_unknown_addresses_total{function=\"record_logon_v1\"} 9",
         "mailroster_passwords_total{result=\"hashed\"} 1",

@@ -269,3 +269,17 @@ fn s1_a_value_that_cannot_be_stored_changes_nothing() {
     let row = world.row("alice@acme.example").unwrap();
     assert_eq!((row.owner.as_deref(), row.shut), (Some("a"), false));
 }
+
+#[test]
+fn a_thousand_addresses_are_planned_in_no_time() {
+    let addresses: String = (0..1000).map(|n| format!("EmailAddress/a{n}: {{address: a{n}@acme.example}}\n")).collect();
+    let members = (0..1000).map(|n| format!("a{n}@acme.example")).collect::<Vec<_>>().join(", ");
+    let mut world = World::new();
+    world.put(&format!("{DOMAIN}{addresses}AdminRole/r: {{builtIn: SuperAdministrator, members: [{members}]}}"));
+    let began = std::time::Instant::now();
+    world.settle();
+    world.put("AdminRole/r: {builtIn: SuperAdministrator, members: []}");
+    world.settle();
+    // Some 200 ms without optimisation; anything quadratic takes many times that.
+    assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+}

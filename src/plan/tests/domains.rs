@@ -99,13 +99,11 @@ fn d1_a_transfer_wants_a_taker_that_waits() {
 #[test]
 fn d1_what_joins_the_domain_to_others_blocks_a_transfer() {
     let mut world = two_tenants();
-    let domain = DomainName::parse("acme.example").unwrap();
-    world.observed.transfer_blockers.insert(domain.clone(), vec!["AdminRole a/help has alice@acme.example".to_owned()]);
+    world.apply("AdminRole/a/help: {builtIn: HelpDesk, members: [alice@acme.example]}");
     world.annotate("InternalDomain/a/x", "transferTo", "b 1");
     world.expect("InternalDomain/a/x TransferBlocked\nEmailAddress/a/alice Succeeded");
-    assert!(world.message("InternalDomain/a/x").contains("AdminRole a/help"));
-    world.observed.transfer_blockers.clear();
-    world.settle();
+    assert!(world.message("InternalDomain/a/x").contains("role help of alice@acme.example"));
+    world.delete("AdminRole/a/help");
     world.expect("InternalDomain/b/x Succeeded");
 }
 

@@ -11,3 +11,4 @@ mod links;
 mod passwords;
 mod properties;
 mod rights;
+mod slices;

@@ -216,8 +216,14 @@ impl World {
         while released {
             self.count();
             let plan = plan(&self.desired, &self.observed, self.now);
+            let blockers = self.observed.transfer_blockers.clone();
             self.execute(&plan);
             self.count();
+            // What blocks a transfer is the store's to say, of all the domain's rows: when it changes, domains are planned again.
+            if self.observed.transfer_blockers != blockers {
+                self.tell(plan, &mut first);
+                continue;
+            }
             let again = super::super::plan(&self.desired, &self.observed, self.now);
             assert_eq!(again.changes, [], "the same plan again has more to do; the first did {:#?}", plan.changes);
             for (key, verdict) in &plan.verdicts {
@@ -225,16 +231,20 @@ impl World {
                 assert_eq!(repeated.as_ref(), Some(&without_counts(verdict)), "the verdict on {key} changes with nothing done");
             }
             released = self.release(&again);
-            if first {
-                self.plan = plan;
-                first = false;
-            } else {
-                self.plan.verdicts.extend(plan.verdicts);
-                self.plan.notes.extend(plan.notes);
-            }
+            self.tell(plan, &mut first);
             self.plan.moments = again.moments;
         }
         self.desired.deleted.clear();
+    }
+
+    /// Keeps what people see of the plans of one moment.
+    fn tell(&mut self, plan: Plan, first: &mut bool) {
+        if std::mem::take(first) {
+            self.plan = plan;
+        } else {
+            self.plan.verdicts.extend(plan.verdicts);
+            self.plan.notes.extend(plan.notes);
+        }
     }
 
     /// Executes a plan and writes each status.
@@ -310,6 +320,7 @@ impl World {
             numbers.entry(domain.clone()).or_default().learned += 1;
         }
         self.observed.numbers = numbers;
+        self.observed.transfer_blockers = transfer_blockers(&self.observed);
     }
 
     /// Compares the reasons on Ready: `Kind/name Reason`, a line each. `-` for a resource that is no more.
@@ -429,6 +440,25 @@ pub(crate) fn without_counts(verdict: &Verdict) -> Verdict {
         *addresses = None;
     }
     verdict
+}
+
+/// What joins a domain to another domain, or to a role of its namespace (D1).
+fn transfer_blockers(observed: &Observed) -> BTreeMap<DomainName, Vec<String>> {
+    let links = observed.links.iter().map(|(alias, row)| (alias, &row.primary, format!("link {alias} to {}", row.primary)));
+    let pairs = observed.delegations.iter().map(|((reader, mailbox), _)| (reader, mailbox, format!("delegation of {mailbox} to {reader}")));
+    let mut found: BTreeMap<DomainName, Vec<String>> = BTreeMap::new();
+    for (one, other, blocker) in links.chain(pairs).filter(|(one, other, _)| one.domain() != other.domain()) {
+        found.entry(one.domain()).or_default().push(blocker.clone());
+        found.entry(other.domain()).or_default().push(blocker);
+    }
+    for (address, role) in &observed.members {
+        found.entry(address.domain()).or_default().push(format!("role {} of {address}", role.1));
+    }
+    found.values_mut().for_each(|blockers| {
+        blockers.sort();
+        blockers.truncate(5);
+    });
+    found
 }
 
 fn add(counts: &mut Counts, row: &AddressRow) {
