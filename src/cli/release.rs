@@ -38,11 +38,11 @@ pub(super) async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         let released = if namespaces.is_empty() {
             release(&client, &resource, Api::all_with(client.clone(), &resource)).await?
         } else {
-            let mut released = 0;
+            let mut count = 0;
             for namespace in &namespaces {
-                released += release(&client, &resource, Api::namespaced_with(client.clone(), namespace, &resource)).await?;
+                count += release(&client, &resource, Api::namespaced_with(client.clone(), namespace, &resource)).await?;
             }
-            released
+            count
         };
         if released > 0 {
             let _ = writeln!(text, "{}: released {released}", resource.kind);
@@ -71,8 +71,8 @@ async fn release(client: &Client, resource: &ApiResource, api: Api<DynamicObject
         };
         let next = list.metadata.continue_.clone().filter(|token| !token.is_empty());
         let held = list.items.into_iter().filter(|object| position(object).is_some());
-        let taken = stream::iter(held.map(|object| take_off(client, resource, object)));
-        released += taken.buffer_unordered(AT_ONCE).try_fold(0, |sum, one| async move { Ok(sum + usize::from(one)) }).await?;
+        let releases = stream::iter(held.map(|object| take_off(client, resource, object)));
+        released += releases.buffer_unordered(AT_ONCE).try_fold(0, |sum, one| async move { Ok(sum + usize::from(one)) }).await?;
         let Some(token) = next else { return Ok(released) };
         page = page.continue_token(&token);
     }
@@ -89,8 +89,8 @@ async fn take_off(client: &Client, resource: &ApiResource, mut object: PartialOb
     let attempt = format!("take the finalizer off {} {namespace}/{name}", resource.kind);
     for _ in 0..ATTEMPTS {
         let Some(place) = position(&object) else { return Ok(false) };
-        let path = format!("/metadata/finalizers/{place}");
-        let patch = json!([{"op": "test", "path": path, "value": names::FINALIZER}, {"op": "remove", "path": path}]);
+        let pointer = format!("/metadata/finalizers/{place}");
+        let patch = json!([{"op": "test", "path": pointer, "value": names::FINALIZER}, {"op": "remove", "path": pointer}]);
         let patch = serde_json::from_value(patch).or_failed(&attempt)?;
         match api.patch_metadata(&name, &PatchParams::default(), &Patch::<()>::Json(patch)).await {
             Ok(_) => return Ok(true),

@@ -154,9 +154,9 @@ mod tests {
     #[tokio::test]
     async fn readiness_says_why_not_and_liveness_does_not_care() {
         let health = Health::new();
-        let server = bind("127.0.0.1:0".parse().unwrap(), health.clone(), Metrics::new()).await.unwrap();
-        let (address, stop) = (server.address(), CancellationToken::new());
-        let served = tokio::spawn(server.serve(stop.clone()));
+        let bound = bind("127.0.0.1:0".parse().unwrap(), health.clone(), Metrics::new()).await.unwrap();
+        let (address, stop) = (bound.address(), CancellationToken::new());
+        let served = tokio::spawn(bound.serve(stop.clone()));
         let answer = ask(address, "/readyz").await;
         assert!(answer.starts_with("HTTP/1.0 503") && answer.ends_with("starting\n"), "{answer}");
         assert!(ask(address, "/livez").await.starts_with("HTTP/1.0 200"));

@@ -2,11 +2,12 @@
 //! here. No label carries an address or a name of anybody's making: kinds, results and functions only, so that the series stay few
 //! and tell nothing about people.
 
+mod labels;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -15,6 +16,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::model::Kind;
+use labels::{ByCall, ByFunction, ByKind, ByKindAndCondition, ByKindAndResult, ByReason, ByResult, ByVerbAndKind};
+
+pub use labels::{Ended, Hashed};
 
 /// The media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -23,92 +27,6 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 /// Resources in a batch; 1,000 is the most that is taken at once, the closure may be larger.
 const SIZES: [f64; 9] = [1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1_000.0, 5_000.0];
-
-/// How a reconcile, a status write or a password ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// Done, and something changed.
-    Changed,
-    /// Done, and nothing had to change.
-    Unchanged,
-    /// It waits for something or is refused; the condition says what.
-    NotReady,
-    /// A fault of ours, of the store or of the API server; it is tried again.
-    Failed,
-}
-
-impl Ended {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Changed => "changed",
-            Self::Unchanged => "unchanged",
-            Self::NotReady => "not_ready",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// What became of a password that a Secret holds (SPEC P1, P2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hashed {
-    /// Hashed anew.
-    Hashed,
-    /// Compared with the stored hash, which it fits: only its fingerprint was new.
-    Verified,
-    /// It breaks a rule.
-    Refused,
-    /// Hashing did not succeed.
-    Failed,
-}
-
-impl Hashed {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Hashed => "hashed",
-            Self::Verified => "verified",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByKind {
-    kind: &'static str,
-}
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByKindAndResult {
-    kind: &'static str,
-    result: &'static str,
-}
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByKindAndCondition {
-    kind: &'static str,
-    condition: &'static str,
-    status: &'static str,
-}
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByCall {
-    call: &'static str,
-}
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByVerbAndKind {
-    verb: &'static str,
-    kind: &'static str,
-}
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByReason {
-    reason: &'static str,
-    r#type: &'static str,
-}
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByFunction {
-    function: String,
-}
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByResult {
-    result: &'static str,
-}
 
 /// A gauge of seconds or other fractions.
 type Fraction = Gauge<f64, AtomicU64>;
@@ -303,51 +221,4 @@ impl Metrics {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_series_is_registered_under_a_full_name_with_its_unit() {
-        let metrics = Metrics::new();
-        metrics.leads(true);
-        metrics.reconciled(Kind::EmailAddress, Ended::Changed);
-        metrics.batch(3, Duration::from_millis(20));
-        metrics.queue(2, Duration::from_millis(1500));
-        metrics.store_call("read", Duration::from_millis(3), true);
-        metrics.api_call("patch", "EmailAddress", Duration::from_millis(3), true);
-        metrics.watched(Kind::EmailAddress, 7);
-        metrics.condition(Kind::EmailAddress, "Ready", true, 6);
-        metrics.event("DriftCorrected", true);
-        metrics.status_written(Kind::EmailAddress, Ended::Changed);
-        metrics.status_repeated(Kind::EmailAddress);
-        metrics.last_super_kept();
-        metrics.unknown_addresses("record_logon_v1", 9);
-        metrics.password(Hashed::Hashed, Duration::from_millis(80));
-        let text = metrics.encode().unwrap();
-        for series in [
-            "mailroster_build_info{version=\"0.1.0\"} 1",
-            "mailroster_leader 1",
-            "mailroster_reconciles_total{kind=\"EmailAddress\",result=\"changed\"} 1",
-            "mailroster_batch_resources_count 1",
-            "mailroster_batch_duration_seconds_count 1",
-            "mailroster_queue_depth 2",
-            "mailroster_queue_age_seconds 1.5",
-            "mailroster_store_call_duration_seconds_count{call=\"read\"} 1",
-            "mailroster_store_errors_total{call=\"read\"} 1",
-            "mailroster_api_request_duration_seconds_count{verb=\"patch\",kind=\"EmailAddress\"} 1",
-            "mailroster_api_errors_total{verb=\"patch\",kind=\"EmailAddress\"} 1",
-            "mailroster_resources{kind=\"EmailAddress\"} 7",
-            "mailroster_resource_conditions{kind=\"EmailAddress\",condition=\"Ready\",status=\"True\"} 6",
-            "mailroster_events_total{reason=\"DriftCorrected\",type=\"Warning\"} 1",
-            "mailroster_status_writes_total{kind=\"EmailAddress\",result=\"changed\"} 1",
-            "mailroster_status_repeats_total{kind=\"EmailAddress\"} 1",
-            "mailroster_last_super_administrator_kept_total 1",
-            "mailroster_gateway_unknown_addresses_total{function=\"record_logon_v1\"} 9",
-            "mailroster_passwords_total{result=\"hashed\"} 1",
-            "mailroster_password_hash_duration_seconds_count 1",
-        ] {
-            assert!(text.lines().any(|line| line == series), "{series} is missing in:\n{text}");
-        }
-        assert!(text.ends_with("# EOF\n"), "{text}");
-    }
-}
+mod tests;
