@@ -99,7 +99,7 @@ pub struct Lockout {
 
 impl Default for Lockout {
     fn default() -> Self {
-        Self { failed_logons: 5, duration: std::time::Duration::from_secs(15 * 60).into() }
+        Self { failed_logons: 5, duration: std::time::Duration::from_mins(15).into() }
     }
 }
 
@@ -136,7 +136,7 @@ pub struct Purge {
 
 impl Default for Purge {
     fn default() -> Self {
-        Self { delay: std::time::Duration::from_secs(60 * 60).into(), held_mail_reports: HeldMailReports::default() }
+        Self { delay: std::time::Duration::from_hours(1).into(), held_mail_reports: HeldMailReports::default() }
     }
 }
 

@@ -274,7 +274,7 @@ impl<S: Surroundings> Engine<S> {
         let now = Instant::now();
         let (due, rest) = std::mem::take(&mut self.set_aside).into_iter().partition(|(at, _)| *at <= now);
         self.set_aside = rest;
-        for (_, seed) in Vec::from(due) {
+        for (_, seed) in due {
             for key in seed.keys {
                 self.touch(key);
             }

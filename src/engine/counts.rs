@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::model::DomainName;
 
 const SOON: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Default)]
 struct Count {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::metrics::{self, Metrics};
 
 /// A process whose heart has not beaten for so long is stuck.
-const STILL: Duration = Duration::from_secs(60);
+const STILL: Duration = Duration::from_mins(1);
 
 /// Whether the process is alive and ready. Clones tell the same.
 #[derive(Debug, Clone)]

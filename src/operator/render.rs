@@ -228,7 +228,7 @@ fn number(count: usize) -> i64 {
 }
 
 fn cut(message: &str) -> String {
-    let longest = names::LONGEST_MESSAGE as usize;
+    let longest = names::LONGEST_MESSAGE;
     if message.chars().count() <= longest { message.to_owned() } else { message.chars().take(longest).collect() }
 }
 

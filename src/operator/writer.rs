@@ -29,7 +29,7 @@ const IN_FLIGHT: usize = 64;
 /// A write that takes longer has failed.
 const CALL: Duration = Duration::from_secs(15);
 /// Counts alone are told at most this often (P8).
-const COUNTS: Duration = Duration::from_secs(60);
+const COUNTS: Duration = Duration::from_mins(1);
 /// A status that reads back different is written again after pauses that double, from the first to the last (C3).
 const AGAIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(10));
 

@@ -106,9 +106,9 @@ fn act(w: &mut Working<'_>, resource: &Resource, domain: &DomainName) {
         };
         if let Some(row) = w.next.addresses.get_mut(&address).filter(|row| row.owner.is_none()) {
             if action == Action::Unlock {
-                row.unlocked_at = Some(now)
+                row.unlocked_at = Some(now);
             } else {
-                row.codes_reset_at = Some(now)
+                row.codes_reset_at = Some(now);
             }
             w.by(Subject::Address(address), resource, if action == Action::Unlock { "Unlocked" } else { "CodesReset" });
         }

@@ -86,7 +86,7 @@ fn changes_super(w: &Working<'_>, id: &(String, String), declared: &RoleDeclared
 fn add_members(w: &mut Working<'_>, resource: &Resource, declared: &RoleDeclared) {
     let id = (resource.key.namespace.clone(), resource.key.name.clone());
     let mut rejected = Vec::new();
-    for (text, _) in &declared.invalid {
+    for text in declared.invalid.keys() {
         rejected.push(Rejection { address: text.clone(), reason: Reason::AddressInvalid, holder: String::new() });
     }
     // A row that had to stay super (R2) takes in nobody on behalf of a resource that declares less.

@@ -71,7 +71,7 @@ async fn kinds(findings: &mut Findings, client: &Client) -> Result<(), Failure> 
         match found {
             None => findings.missing(format!("the kind {} is not installed", ours.spec.names.kind)),
             Some(found) if !is_served(&found) => {
-                findings.missing(format!("the kind {} is installed, but not served", ours.spec.names.kind))
+                findings.missing(format!("the kind {} is installed, but not served", ours.spec.names.kind));
             }
             Some(found) if !same_shape(&found, &ours) => {
                 findings.missing(format!("the kind {} is not of this version's shape", ours.spec.names.kind));
