@@ -1,6 +1,6 @@
 //! One batch: dirty keys -> closure -> rows -> plan -> one transaction -> verdicts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 
 use tokio::time::Instant;
@@ -16,9 +16,12 @@ use crate::store::{Scope, StoreError};
 /// Busy rows are tried again at once, this often.
 const TRIES: usize = 5;
 
+/// What broke a batch is tried again after this.
+const ASIDE: std::time::Duration = std::time::Duration::from_mins(1);
+
 /// The keys and subjects that a batch sets out with.
 #[derive(Clone, Default)]
-struct Seed {
+pub(super) struct Seed {
     keys: BTreeSet<ResourceKey>,
     subjects: BTreeSet<Subject>,
     ended: BTreeSet<ResourceKey>,
@@ -199,9 +202,12 @@ impl<S: Surroundings> Engine<S> {
                 self.touch(key);
             }
         }
+        let mut moments: BTreeMap<Subject, jiff::Timestamp> = BTreeMap::new();
+        for (at, subject) in plan.moments {
+            moments.entry(subject).and_modify(|first| *first = at.min(*first)).or_insert(at);
+        }
         for subject in scope.slice.subjects.iter().filter(|s| matches!(s, Subject::Domain(_) | Subject::Address(_))) {
-            let at = plan.moments.iter().filter(|(_, of)| of == subject).map(|(at, _)| *at).min();
-            self.schedule.set(subject.clone(), at);
+            self.schedule.set(subject.clone(), moments.remove(subject));
         }
         for work in &plan.passwords {
             self.offer(&work.key);
@@ -248,7 +254,7 @@ impl<S: Surroundings> Engine<S> {
         self.ended.extend(seed.ended);
     }
 
-    /// The one that breaks every batch: it says so, and nobody else is harmed.
+    /// The one that breaks every batch: it says so, nobody else is harmed, and it is tried again in a minute.
     async fn isolate(&mut self, seed: Seed, reason: &str) {
         for key in &seed.keys {
             tracing::error!(kind = %key.kind, namespace = key.namespace, name = key.name, reason, "the resource can't be brought into force");
@@ -259,6 +265,21 @@ impl<S: Surroundings> Engine<S> {
         }
         if seed.keys.is_empty() {
             tracing::error!(reason, subjects = ?seed.subjects, ended = ?seed.ended, "the change can't be carried out");
+        }
+        self.set_aside.push((Instant::now() + ASIDE, seed));
+    }
+
+    /// What was set aside goes back into the queue when its time has come.
+    pub(super) fn take_up_again(&mut self) {
+        let now = Instant::now();
+        let (due, rest) = std::mem::take(&mut self.set_aside).into_iter().partition(|(at, _)| *at <= now);
+        self.set_aside = rest;
+        for (_, seed) in Vec::from(due) {
+            for key in seed.keys {
+                self.touch(key);
+            }
+            self.subjects.extend(seed.subjects);
+            self.ended.extend(seed.ended);
         }
     }
 }

@@ -44,8 +44,6 @@ pub trait Observer: Send + Sync {
     fn store_failed(&self, error: &StoreError, took: Duration);
     fn queue(&self, depth: usize, age: Duration);
     fn password(&self, result: &'static str, took: Duration);
-    /// How many ends of an action are held in the domains of the last batch (U4).
-    fn held(&self, action: &'static str, count: usize);
 }
 
 /// The loop's state.
@@ -68,6 +66,8 @@ pub struct Engine<S> {
     answering: bool,
     rest: Duration,
     rest_until: Option<Instant>,
+    /// What broke a batch, until it is tried again.
+    set_aside: Vec<(Instant, batch::Seed)>,
 }
 
 /// What the engine is started with.
@@ -106,6 +106,7 @@ impl<S: Surroundings> Engine<S> {
             answering: start.answering,
             rest: REST.0,
             rest_until: None,
+            set_aside: Vec::new(),
         }
     }
 
@@ -156,10 +157,12 @@ impl<S: Surroundings> Engine<S> {
         if self.has_work() && self.expected.is_subset(&self.listed) {
             return Some(Instant::now());
         }
-        [self.schedule.next(), self.counting.next()].into_iter().flatten().min()
+        let aside = self.set_aside.iter().map(|(at, _)| *at).min();
+        [self.schedule.next(), self.counting.next(), aside].into_iter().flatten().min()
     }
 
     fn collect_due(&mut self) {
+        self.take_up_again();
         self.subjects.extend(self.schedule.take_due());
         for domain in self.counting.take_due() {
             self.touch_domain(&domain);

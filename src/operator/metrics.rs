@@ -102,10 +102,6 @@ struct ByReason {
     r#type: &'static str,
 }
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByAction {
-    action: &'static str,
-}
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByFunction {
     function: String,
 }
@@ -140,7 +136,6 @@ pub struct Metrics {
     events: Family<ByReason, Counter>,
     status_writes: Family<ByKindAndResult, Counter>,
     status_repeats: Family<ByKind, Counter>,
-    held_ends: Family<ByAction, Gauge>,
     last_super_kept: Counter,
     unknown_addresses: Family<ByFunction, Counter>,
     passwords: Family<ByResult, Counter>,
@@ -177,7 +172,6 @@ impl Metrics {
             events: Family::default(),
             status_writes: Family::default(),
             status_repeats: Family::default(),
-            held_ends: Family::default(),
             last_super_kept: Counter::default(),
             unknown_addresses: Family::default(),
             passwords: Family::default(),
@@ -203,7 +197,6 @@ impl Metrics {
         all.register("status_writes", "Statuses written, and writes that failed", metrics.status_writes.clone());
         let help = "Statuses that read back different and were written again";
         all.register("status_repeats", help, metrics.status_repeats.clone());
-        all.register("held_ends", "Purges, shut logons and removed links that wait for an approval", metrics.held_ends.clone());
         let help = "Roles that are gone while the store keeps their last super administrator";
         all.register("last_super_administrator_kept", help, metrics.last_super_kept.clone());
         let help = "Calls of mail servers that named an address the roster does not know";
@@ -289,11 +282,6 @@ impl Metrics {
         self.status_repeats.get_or_create(&ByKind { kind: kind.as_str() }).inc();
     }
 
-    /// How many ends of an action (Purge, Shut, Unlink) wait for an approval (SPEC U4).
-    pub fn held(&self, action: &'static str, count: i64) {
-        self.held_ends.get_or_create(&ByAction { action }).set(count);
-    }
-
     /// A role went, and the store keeps its last super administrator (SPEC R2).
     pub fn last_super_kept(&self) {
         self.last_super_kept.inc();
@@ -332,7 +320,6 @@ mod tests {
         metrics.event("DriftCorrected", true);
         metrics.status_written(Kind::EmailAddress, Ended::Changed);
         metrics.status_repeated(Kind::EmailAddress);
-        metrics.held("Purge", 4);
         metrics.last_super_kept();
         metrics.unknown_addresses("record_logon_v1", 9);
         metrics.password(Hashed::Hashed, Duration::from_millis(80));
@@ -354,7 +341,6 @@ mod tests {
             "mailroster_events_total{reason=\"DriftCorrected\",type=\"Warning\"} 1",
             "mailroster_status_writes_total{kind=\"EmailAddress\",result=\"changed\"} 1",
             "mailroster_status_repeats_total{kind=\"EmailAddress\"} 1",
-            "mailroster_held_ends{action=\"Purge\"} 4",
             "mailroster_last_super_administrator_kept_total 1",
             "mailroster_gateway_unknown_addresses_total{function=\"record_logon_v1\"} 9",
             "mailroster_passwords_total{result=\"hashed\"} 1",

@@ -140,6 +140,8 @@ async fn lead(
     });
     let feeding = follow_store(leader.clone(), inbox.clone(), stop.clone());
     tasks.spawn(async move { ("feed", feeding.await) });
+    let counting = count_unknown(leader.clone(), metrics.clone(), stop.clone());
+    tasks.spawn(async move { ("counting", counting.await) });
     let housekeeping = keep_house(leader, options.audit_retention_days, stop.clone());
     tasks.spawn(async move { ("housekeeping", housekeeping.await) });
     drop((inbox, seen));
@@ -238,6 +240,20 @@ async fn follow_store(leader: Arc<Leader>, inbox: mpsc::Sender<Input>, stop: Can
         }
     }
     Ok(())
+}
+
+/// Calls of gateway functions that named unknown addresses, once a minute.
+async fn count_unknown(leader: Arc<Leader>, metrics: Metrics, stop: CancellationToken) -> Result<(), Error> {
+    loop {
+        match leader.store().unknown_addresses().await {
+            Ok(counts) => counts.into_iter().for_each(|(function, count)| metrics.unknown_addresses(&function, count)),
+            Err(error) => tracing::debug!(%error, "the store's counters can't be read"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(Duration::from_mins(1)) => {}
+        }
+    }
 }
 
 /// Daily, and at the start.

@@ -41,8 +41,4 @@ impl Observer for Metrics {
         };
         self.password(result, took);
     }
-
-    fn held(&self, action: &'static str, count: usize) {
-        self.held(action, i64::try_from(count).unwrap_or(i64::MAX));
-    }
 }

@@ -1,22 +1,37 @@
 //! Secrets with passwords: only those that carry the label of SPEC P1, a watch per namespace, each begun when a resource first asks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret as SecretObject;
 use kube::Api;
 use kube::runtime::{WatchStreamExt as _, watcher};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::names::{READABLE_LABEL, READABLE_VALUE};
 use crate::engine::{Input, SecretView};
 use crate::model::Secret;
 
-/// Where resources say which Secrets they want.
+/// Where resources say which Secrets they want. The engine must not wait for the watcher, which itself waits for the engine's inbox:
+/// so a set, as large as there are Secrets to want, and not a channel.
 pub struct Secrets {
-    wanted: mpsc::Sender<(String, String)>,
+    wishes: Arc<Wishes>,
+}
+
+#[derive(Default)]
+struct Wishes {
+    /// Namespace, name.
+    new: Mutex<BTreeSet<(String, String)>>,
+    wake: Notify,
+}
+
+impl Wishes {
+    fn take(&self) -> BTreeSet<(String, String)> {
+        std::mem::take(&mut *self.new.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// One namespace's Secrets.
@@ -45,27 +60,29 @@ enum Event {
 
 impl Secrets {
     pub fn new(client: kube::Client, inbox: mpsc::Sender<Input>, stop: CancellationToken) -> Self {
-        let (wanted, mut asked) = mpsc::channel::<(String, String)>(4_096);
+        let wishes = Arc::new(Wishes::default());
+        let asked = wishes.clone();
         let (events, mut happened) = mpsc::channel(256);
         tokio::spawn(async move {
             let mut watcher = Watcher { client, inbox, stop: stop.clone(), places: BTreeMap::new(), events };
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    Some((namespace, name)) = asked.recv() => watcher.want(namespace, name).await,
+                    () = asked.wake.notified() => for (namespace, name) in asked.take() {
+                        watcher.want(namespace, name).await;
+                    },
                     Some((namespace, event)) = happened.recv() => watcher.handle(namespace, event).await,
                     else => return,
                 }
             }
         });
-        Self { wanted }
+        Self { wishes }
     }
 
-    /// Asks for the view of a Secret, now and at each change. A full queue drops the wish: the resource asks again with its next event.
+    /// Asks for the view of a Secret, now and at each change.
     pub fn want(&self, namespace: &str, name: &str) {
-        if self.wanted.try_send((namespace.to_owned(), name.to_owned())).is_err() {
-            tracing::warn!(namespace, "too many Secrets asked for at once");
-        }
+        self.wishes.new.lock().unwrap_or_else(PoisonError::into_inner).insert((namespace.to_owned(), name.to_owned()));
+        self.wishes.wake.notify_one();
     }
 }
 

@@ -244,6 +244,12 @@ impl Resource {
         !self.deleting && !self.finalizer && matches!(self.declared, Ok(Declared::Link(_) | Declared::Delegation(_) | Declared::Role(_)))
     }
 
+    /// Whether its Secret has not been looked at yet: a verdict now would be another one a moment later.
+    #[must_use]
+    pub fn awaits_secret(&self) -> bool {
+        matches!(&self.declared, Ok(Declared::Address(a)) if a.password.as_ref().is_some_and(|p| p.offer == Offer::Unread))
+    }
+
     /// Whether nothing but its status can have changed: the API server raises the generation with each change of a spec.
     #[must_use]
     pub fn says_the_same_as(&self, other: &Self) -> bool {

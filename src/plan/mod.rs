@@ -98,7 +98,7 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     let (changes, audit) = change::difference(&w);
     let mut verdicts = BTreeMap::new();
     for resource in desired.resources.values() {
-        if !resource.lacks_finalizer() {
+        if !resource.lacks_finalizer() && !resource.awaits_secret() {
             let verdict = judge(&mut w, resource);
             verdicts.insert(resource.key.clone(), verdict);
         }
@@ -150,12 +150,12 @@ fn judge(w: &mut Working<'_>, resource: &Resource) -> Verdict {
         (Ok(Declared::Link(declared)), _) => links::judge(w, resource, declared),
         (Ok(Declared::Delegation(declared)), _) => delegations::judge(w, resource, declared),
         (Ok(Declared::Role(declared)), _) => roles::judge(w, resource, declared),
-        (Err(violation), kind) => judge_refused(resource, violation, kind),
+        (Err(violation), _) => refused(resource, violation),
     };
     if let Err(violation) = &resource.declared {
         verdict.ready = violation.clone().into();
         // A link ends later (U4), so its finalizer stays for as long; all other rights went in this plan.
-        verdict.release &= !links::owns_one(w, resource);
+        verdict.release = resource.deleting && !links::owns_one(w, resource);
     }
     if resource.suspended && !resource.deleting {
         verdict.ready = Finding { reason: Reason::Suspended, message: "suspend is true: nothing is written and nothing undone".to_owned() };
@@ -173,7 +173,7 @@ fn blank(resource: &Resource, ready: Finding, detail: Detail) -> Verdict {
 #[must_use]
 pub fn waiting_for_store(resource: &Resource) -> Verdict {
     let violation = Violation::new(Reason::StoreUnavailable, "the store can't be reached; what was in force before stays in force");
-    Verdict { release: false, ..judge_refused(resource, &violation, resource.key.kind) }
+    refused(resource, &violation)
 }
 
 /// What a resource says that a fault of ours keeps from coming into force.
@@ -183,13 +183,13 @@ pub fn internal_error(resource: &Resource, fault: &str) -> Verdict {
         Reason::InternalError,
         format!("a fault in mailroster, not in the resource: {fault}; it is tried again when anything changes"),
     );
-    Verdict { release: false, ..judge_refused(resource, &violation, resource.key.kind) }
+    refused(resource, &violation)
 }
 
-/// A resource whose spec says nothing that could be acted on.
-fn judge_refused(resource: &Resource, violation: &Violation, kind: Kind) -> Verdict {
+/// A violation in place of everything else that a status says.
+fn refused(resource: &Resource, violation: &Violation) -> Verdict {
     let ready = Finding::from(violation.clone());
-    let (conditions, detail) = match kind {
+    let (conditions, detail) = match resource.key.kind {
         Kind::AccountSettings => (Vec::new(), Detail::Settings),
         Kind::InternalDomain => (domains::absent_conditions(&ready), Detail::Domain { addresses: None, held: None }),
         Kind::EmailAddress => (addresses::absent_conditions(&ready), Detail::Address(Box::default())),
@@ -197,5 +197,5 @@ fn judge_refused(resource: &Resource, violation: &Violation, kind: Kind) -> Verd
         Kind::DelegateMailbox => (Vec::new(), Detail::Delegation { effective_at: None, visible_from: None }),
         Kind::AdminRole => (Vec::new(), Detail::Role { total: 0, in_force: 0, rejected: Vec::new() }),
     };
-    Verdict { conditions, ..blank(resource, ready, detail) }
+    Verdict { conditions, release: false, ..blank(resource, ready, detail) }
 }

@@ -93,4 +93,14 @@ impl Store {
             sqlx::query_scalar("SELECT (extract(epoch FROM mailroster.now()) * 1000000)::bigint").fetch_one(&self.pool).await?;
         jiff::Timestamp::from_microsecond(micros).map_err(|error| StoreError::Row(format!("the store's clock: {error}")))
     }
+
+    /// How often mail servers named an address that the roster does not know, by gateway function.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn unknown_addresses(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let sql = "SELECT function, sum(count)::bigint FROM mailroster.unknown_address GROUP BY function";
+        let rows: Vec<(String, i64)> = sqlx::query_as(sql).fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(|(function, count)| (function, u64::try_from(count).unwrap_or(0))).collect())
+    }
 }

@@ -10,5 +10,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod commands;
 mod gateway;
 mod support_itself;

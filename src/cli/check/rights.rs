@@ -26,13 +26,9 @@ pub(crate) fn cluster() -> Vec<PolicyRule> {
         rule(names::GROUP, &plurals, &["get", "list", "watch", "patch"]),
         rule(names::GROUP, &texts(&statuses), &["patch"]),
         rule("events.k8s.io", &["events"], &["create", "patch"]),
-        // U4, U6: whether a namespace is going, and its uid.
-        rule("", &["namespaces"], &["get", "list", "watch"]),
-        // U4: whether a kind is going. One watch for each, by field selector: a list of all is not covered.
-        PolicyRule {
-            resource_names: Some(definitions),
-            ..rule("apiextensions.k8s.io", &["customresourcedefinitions"], &["get", "list", "watch"])
-        },
+        // U4: whether a resource's namespace or kind is going too.
+        rule("", &["namespaces"], &["get"]),
+        PolicyRule { resource_names: Some(definitions), ..rule("apiextensions.k8s.io", &["customresourcedefinitions"], &["get"]) },
     ]
 }
 
@@ -43,7 +39,7 @@ pub(crate) fn system() -> Vec<PolicyRule> {
         rule("coordination.k8s.io", &["leases"], &["create"]),
         PolicyRule { resource_names: Some(vec![LEASE.to_owned()]), ..rule("coordination.k8s.io", &["leases"], &["get", "update"]) },
         rule("", &["secrets"], &["create"]),
-        PolicyRule { resource_names: Some(vec![SECRET.to_owned()]), ..rule("", &["secrets"], &["get", "update"]) },
+        PolicyRule { resource_names: Some(vec![SECRET.to_owned()]), ..rule("", &["secrets"], &["get"]) },
     ]
 }
 
