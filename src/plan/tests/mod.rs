@@ -8,6 +8,7 @@ mod domains;
 mod ends;
 mod generate;
 mod links;
+mod look;
 mod passwords;
 mod properties;
 mod rights;
