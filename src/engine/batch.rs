@@ -222,7 +222,8 @@ impl<S: Surroundings> Engine<S> {
             let _ = self.outbox.send(Outcome::Note(note)).await;
         }
         let changed = !plan.changes.is_empty();
-        for (key, verdict) in plan.verdicts {
+        // Owners that were brought in by their rows alone have not been read in full: they get their word in a slice of their own.
+        for (key, verdict) in plan.verdicts.into_iter().filter(|(key, _)| scope.slice.keys.contains(key)) {
             self.observer.reconciled(key.kind, verdict.ready.is_fine(), changed);
             let span = tracing::debug_span!("reconcile", kind = %key.kind, namespace = key.namespace, name = key.name);
             span.in_scope(|| tracing::debug!(reason = %verdict.ready.reason, "planned"));
@@ -230,10 +231,23 @@ impl<S: Surroundings> Engine<S> {
         }
     }
 
+    /// D1: what joined a domain to its namespace is gone; a transfer that waited for it may go on.
+    fn unblock_transfers(&mut self, change: &Change) {
+        let domains: BTreeSet<_> =
+            change.subjects().iter().flat_map(Subject::addresses).map(crate::model::CanonicalAddress::domain).collect();
+        for domain in domains {
+            let wanted = |key: &&ResourceKey| self.roster.get(key).is_some_and(|r| r.actions.0.contains_key(&Action::TransferTo));
+            for key in self.roster.claimants(&Subject::Domain(domain)).filter(wanted).cloned().collect::<Vec<_>>() {
+                self.touch(key);
+            }
+        }
+    }
+
     fn note_change(&mut self, change: &Change) {
         match change {
             Change::PutAddress { address, .. } | Change::DeleteAddress { address, .. } => self.counting.changed(&address.domain()),
             Change::PutDomain { domain, .. } => self.counting.changed(domain),
+            Change::DeleteMember { .. } | Change::DeleteDelegation { .. } | Change::DeleteLink { .. } => self.unblock_transfers(change),
             _ => {}
         }
     }

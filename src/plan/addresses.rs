@@ -34,7 +34,11 @@ fn settle_one(w: &mut Working<'_>, address: &CanonicalAddress) {
     let holder = match &owner {
         Owner::Living(resource) => Some(*resource),
         // Nobody's row is taken over only by who may (adoptionPolicy); one whose owner goes passes to the next in line (A8).
-        Owner::Nobody if row.is_some() => candidates.iter().copied().find(|r| Working::address_declared(r).is_some_and(|d| d.adopt)),
+        // Its last owner takes it back whatever it says of others' rows.
+        Owner::Nobody if row.is_some() => candidates.iter().copied().find(|r| {
+            Working::address_declared(r).is_some_and(|d| d.adopt)
+                || row.and_then(|row| row.last_owner.as_deref()) == Some(r.key.name.as_str())
+        }),
         Owner::Nobody | Owner::Ended { .. } | Owner::OutOfSight => candidates.first().copied(),
     };
     match holder {
@@ -61,7 +65,7 @@ fn manage(w: &mut Working<'_>, holder: &Resource, declared: &AddressDeclared, na
     declared.address.declared().clone_into(&mut row.display);
     row.keys = declared.address.keys().to_vec();
     row.owner = Some(holder.key.name.clone());
-    row.was_declared = true;
+    row.last_owner.clone_from(&row.owner);
     row.shut = false;
     row.closing = false;
     if let Some(name) = &declared.display_name {
@@ -95,7 +99,7 @@ pub(super) fn new_row(w: &Working<'_>, address: &Address, namespace: &str, origi
         is_alias: false,
         origin: origin.to_owned(),
         owner: None,
-        was_declared: false,
+        last_owner: None,
         display_name: String::new(),
         attributes: std::collections::BTreeMap::new(),
         disabled: false,

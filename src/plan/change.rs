@@ -451,6 +451,7 @@ impl Observed {
             if let Some(row) = self.addresses.get_mut(address) {
                 to.clone_into(&mut row.namespace);
                 row.owner = None;
+                row.last_owner = None;
             }
             if let Some(ends) = self.links.get_mut(address) {
                 to.clone_into(ends.namespace);

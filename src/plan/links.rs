@@ -186,7 +186,7 @@ pub(super) fn unlink(w: &mut Working<'_>, alias: &CanonicalAddress) {
     if let Some(row) = w.next.addresses.get_mut(alias) {
         row.is_alias = false;
         // A row that a resource declared for a while is kept, as Retain says (U1).
-        if link.made_row && row.owner.is_none() && !row.was_declared {
+        if link.made_row && row.owner.is_none() && row.last_owner.is_none() {
             w.remove_address(alias, false, "LastLinkEnded");
         } else {
             w.by_rule(Subject::Address(alias.clone()), "Unlinked");

@@ -65,7 +65,8 @@ pub struct AddressRow {
     pub is_alias: bool,
     pub origin: String,
     pub owner: Option<String>,
-    pub was_declared: bool,
+    /// The EmailAddress that declares the row or did so last: its name takes the row back (A8). None: never declared (P6).
+    pub last_owner: Option<String>,
     pub display_name: String,
     pub attributes: BTreeMap<String, String>,
     pub disabled: bool,

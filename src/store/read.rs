@@ -322,6 +322,14 @@ WITH found AS (
     UNION
     SELECT a.canonical, a.is_alias FROM mailroster.address a JOIN mailroster.domain d ON d.id = a.domain_id
     WHERE a.owner IS NULL AND d.name IN (SELECT jsonb_array_elements_text($1->'leaving'))
+    UNION
+    -- The first of those that keep a domain from going: its status names them.
+    SELECT first.canonical, first.is_alias FROM mailroster.domain d
+    CROSS JOIN LATERAL (SELECT a.canonical, a.is_alias FROM mailroster.address a WHERE a.domain_id = d.id ORDER BY a.canonical LIMIT 10) first
+    WHERE d.name IN (SELECT jsonb_array_elements_text($1->'leaving'))
+    UNION
+    -- What is to be learned must not meet a row, or a tombstone (U8), that the plan does not see.
+    SELECT s.key, false FROM mailroster.learned_sender s WHERE s.domain IN (SELECT jsonb_array_elements_text($1->'domains'))
 )
 SELECT coalesce(jsonb_agg(jsonb_build_array(canonical, is_alias)), '[]') FROM found";
 

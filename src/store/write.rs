@@ -194,7 +194,7 @@ const TRANSFER: [&str; 4] = [
     "UPDATE mailroster.delegation g SET namespace = r.to_namespace, owner = NULL
      FROM jsonb_to_recordset($1) AS r(domain text, to_namespace text) JOIN mailroster.domain d ON d.name = r.domain JOIN mailroster.address a ON a.domain_id = d.id
      WHERE g.mailbox_id = a.id",
-    "UPDATE mailroster.address a SET namespace = r.to_namespace, owner = NULL
+    "UPDATE mailroster.address a SET namespace = r.to_namespace, owner = NULL, last_owner = NULL
      FROM jsonb_to_recordset($1) AS r(domain text, to_namespace text) JOIN mailroster.domain d ON d.name = r.domain WHERE a.domain_id = d.id",
     "UPDATE mailroster.domain d SET namespace = r.to_namespace, owner = NULL
      FROM jsonb_to_recordset($1) AS r(domain text, to_namespace text) WHERE d.name = r.domain",
@@ -215,16 +215,16 @@ SELECT k.key, d.id FROM jsonb_to_recordset($1) AS r(name text, keys jsonb) JOIN 
 ON CONFLICT (key) DO NOTHING";
 
 const PUT_ADDRESSES: &str = "
-INSERT INTO mailroster.address (canonical, display, domain_id, namespace, is_alias, origin, owner, was_declared, display_name, attributes, disabled,
+INSERT INTO mailroster.address (canonical, display, domain_id, namespace, is_alias, origin, owner, last_owner, display_name, attributes, disabled,
     shut, closing, archive_start, smtp_submission, pop, unlocked_at, codes_reset_at)
-SELECT r.canonical, r.display, d.id, r.namespace, r.is_alias, r.origin, r.owner, r.was_declared, r.display_name, r.attributes, r.disabled,
+SELECT r.canonical, r.display, d.id, r.namespace, r.is_alias, r.origin, r.owner, r.last_owner, r.display_name, r.attributes, r.disabled,
     r.shut, r.closing, r.archive_start, r.smtp_submission, r.pop, r.unlocked_at, r.codes_reset_at
-FROM jsonb_to_recordset($1) AS r(canonical text, domain text, display text, namespace text, is_alias boolean, origin text, owner text, was_declared boolean,
+FROM jsonb_to_recordset($1) AS r(canonical text, domain text, display text, namespace text, is_alias boolean, origin text, owner text, last_owner text,
     display_name text, attributes jsonb, disabled boolean, shut boolean, closing boolean, archive_start date, smtp_submission boolean, pop boolean,
     unlocked_at timestamptz, codes_reset_at timestamptz)
 JOIN mailroster.domain d ON d.name = r.domain ORDER BY r.canonical
 ON CONFLICT (canonical) DO UPDATE SET
-    display = EXCLUDED.display, is_alias = EXCLUDED.is_alias, origin = EXCLUDED.origin, owner = EXCLUDED.owner, was_declared = EXCLUDED.was_declared,
+    display = EXCLUDED.display, is_alias = EXCLUDED.is_alias, origin = EXCLUDED.origin, owner = EXCLUDED.owner, last_owner = EXCLUDED.last_owner,
     display_name = EXCLUDED.display_name, attributes = EXCLUDED.attributes, disabled = EXCLUDED.disabled, shut = EXCLUDED.shut, closing = EXCLUDED.closing,
     archive_start = EXCLUDED.archive_start, smtp_submission = EXCLUDED.smtp_submission, pop = EXCLUDED.pop, unlocked_at = EXCLUDED.unlocked_at,
     codes_reset_at = EXCLUDED.codes_reset_at

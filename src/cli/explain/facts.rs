@@ -53,7 +53,7 @@ pub(super) struct Row {
     pub namespace: String,
     pub origin: String,
     pub owner: Option<String>,
-    pub was_declared: bool,
+    pub last_owner: Option<String>,
     pub is_alias: bool,
     pub closing: bool,
     pub archive_start: Option<Date>,

@@ -19,7 +19,7 @@ SELECT jsonb_build_object(
         FROM mailroster.domain d CROSS JOIN mailroster.installation i JOIN found f ON f.domain_id = d.id),
     'row', (
         SELECT jsonb_build_object('canonical', a.canonical, 'display', a.display, 'namespace', a.namespace, 'origin', a.origin,
-            'owner', a.owner, 'was_declared', a.was_declared, 'is_alias', a.is_alias,
+            'owner', a.owner, 'last_owner', a.last_owner, 'is_alias', a.is_alias,
             'closing', a.closing, 'archive_start', a.archive_start,
             'accepted', r.accepted, 'keys', (SELECT jsonb_agg(k.key ORDER BY k.key) FROM mailroster.address_key k WHERE k.address_id = a.id))
         FROM row_of a JOIN mailroster.recipient r ON r.address_id = a.id),

@@ -20,10 +20,10 @@ fn write_row(sheet: &mut Sheet, facts: &Facts, row: &Row) {
     if row.display != row.canonical {
         sheet.line("declared as", &row.display);
     }
-    let owner = match (&row.owner, row.was_declared) {
+    let owner = match (&row.owner, &row.last_owner) {
         (Some(owner), _) => format!("EmailAddress {}/{owner}", row.namespace),
-        (None, true) => format!("none; a resource of namespace {} declared it once", row.namespace),
-        (None, false) => format!("none; no resource of namespace {} ever declared it", row.namespace),
+        (None, Some(last)) => format!("none; EmailAddress {}/{last} declared it last", row.namespace),
+        (None, None) => format!("none; no resource of namespace {} ever declared it", row.namespace),
     };
     sheet.line("owner", owner);
     sheet.line("keys", row.keys.join(", "));

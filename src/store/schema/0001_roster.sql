@@ -82,7 +82,7 @@ CREATE TABLE mailroster.address (
     is_alias          boolean NOT NULL DEFAULT false,          -- true exactly while a link row has it as alias
     origin            text NOT NULL CHECK (origin IN ('Manual', 'MailFlow', 'Directory', 'Import', 'DistributionList')),
     owner             text,                                    -- name of the EmailAddress; null: undeclared
-    was_declared      boolean NOT NULL DEFAULT false,          -- a resource declared it once (P6 Undeclared)
+    last_owner        text,                                    -- who declares it or did so last: takes it back (A8); null: never (P6)
     display_name      text NOT NULL DEFAULT '',
     attributes        jsonb NOT NULL DEFAULT '{}',
     disabled          boolean NOT NULL DEFAULT false,          -- P6 Declared
