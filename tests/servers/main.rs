@@ -10,6 +10,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod addresses;
 mod commands;
 mod gateway;
+mod scene;
 mod support_itself;
