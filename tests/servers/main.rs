@@ -12,6 +12,7 @@ mod support;
 
 mod addresses;
 mod commands;
+mod domains;
 mod gateway;
 mod scene;
 mod support_itself;
