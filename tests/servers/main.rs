@@ -10,6 +10,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod addresses;
 mod commands;
+mod domains;
 mod gateway;
+mod scene;
 mod support_itself;
