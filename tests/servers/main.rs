@@ -11,5 +11,9 @@
 mod support;
 
 mod commands;
+mod endings;
 mod gateway;
+mod links;
+mod rights;
 mod support_itself;
+mod tenant;
