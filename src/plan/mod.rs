@@ -20,6 +20,7 @@ mod delegations;
 pub mod desired;
 mod domains;
 pub mod guard;
+mod interpret;
 mod learning;
 mod links;
 pub mod observed;

@@ -10,6 +10,7 @@ mod housekeeping;
 mod leader;
 mod migrate;
 mod passwords;
+mod queries;
 mod read;
 mod rows;
 mod write;

@@ -1,0 +1,157 @@
+//! The queries of [`super::read`]: each takes one JSON document and answers with one JSON array.
+
+pub(super) const OWNED: &str = "
+WITH wanted AS (SELECT * FROM jsonb_to_recordset($1) AS w(kind text, namespace text, name text)),
+found AS (
+    SELECT 'domain' AS sort, d.name AS first, '' AS second FROM wanted w JOIN mailroster.domain d ON w.kind = 'InternalDomain' AND d.namespace = w.namespace AND d.owner = w.name
+    UNION ALL
+    SELECT 'address', a.canonical, '' FROM wanted w JOIN mailroster.address a ON w.kind = 'EmailAddress' AND a.namespace = w.namespace AND a.owner = w.name
+    UNION ALL
+    SELECT 'link', a.canonical, '' FROM wanted w JOIN mailroster.link l ON w.kind = 'AliasLink' AND l.namespace = w.namespace AND l.owner = w.name JOIN mailroster.address a ON a.id = l.alias_id
+    UNION ALL
+    SELECT 'pair', r.canonical, m.canonical FROM wanted w JOIN mailroster.delegation g ON w.kind = 'DelegateMailbox' AND g.namespace = w.namespace AND g.owner = w.name
+        JOIN mailroster.address r ON r.id = g.reader_id JOIN mailroster.address m ON m.id = g.mailbox_id
+    UNION ALL
+    SELECT 'role', o.namespace, o.name FROM wanted w JOIN mailroster.role o ON w.kind = 'AdminRole' AND o.namespace = w.namespace AND o.name = w.name
+    UNION ALL
+    SELECT 'member', a.canonical, '' FROM wanted w JOIN mailroster.role o ON w.kind = 'AdminRole' AND o.namespace = w.namespace AND o.name = w.name
+        JOIN mailroster.role_member m ON m.role_id = o.id JOIN mailroster.address a ON a.id = m.address_id
+)
+SELECT coalesce(jsonb_agg(jsonb_build_array(sort, first, second)), '[]') FROM found";
+
+pub(super) const GUARDED: &str = "
+WITH found AS (
+    SELECT a.canonical, a.is_alias FROM mailroster.waiting w JOIN mailroster.address a ON a.id = w.address_id JOIN mailroster.domain d ON d.id = a.domain_id
+    WHERE d.name IN (SELECT jsonb_array_elements_text($1->'domains'))
+    UNION
+    SELECT a.canonical, a.is_alias FROM mailroster.address a JOIN mailroster.domain d ON d.id = a.domain_id
+    WHERE a.owner IS NULL AND d.name IN (SELECT jsonb_array_elements_text($1->'leaving'))
+    UNION
+    -- The first of those that keep a domain from going: its status names them.
+    SELECT first.canonical, first.is_alias FROM mailroster.domain d
+    CROSS JOIN LATERAL (SELECT a.canonical, a.is_alias FROM mailroster.address a WHERE a.domain_id = d.id ORDER BY a.canonical LIMIT 10) first
+    WHERE d.name IN (SELECT jsonb_array_elements_text($1->'leaving'))
+    UNION
+    -- What is to be learned must not meet a row, or a tombstone (U8), that the plan does not see.
+    SELECT s.key, false FROM mailroster.learned_sender s WHERE s.domain IN (SELECT jsonb_array_elements_text($1->'domains'))
+)
+SELECT coalesce(jsonb_agg(jsonb_build_array(canonical, is_alias)), '[]') FROM found";
+
+pub(super) const DOMAINS: &str = "
+SELECT coalesce(jsonb_agg(to_jsonb(d)), '[]') FROM mailroster.domain d WHERE d.name IN (SELECT jsonb_array_elements_text($1))";
+
+pub(super) const DOMAINS_BELOW: &str = "
+SELECT coalesce(jsonb_agg(to_jsonb(d)), '[]') FROM mailroster.domain d
+WHERE EXISTS (SELECT FROM jsonb_array_elements_text($1) AS s(suffix) WHERE right(d.name, length(s.suffix)) = s.suffix)";
+
+pub(super) const WAITING: &str = "
+SELECT coalesce(jsonb_agg(jsonb_build_object('address', a.canonical, 'action', w.action, 'since', w.since, 'held', w.held, 'approved', w.approved)), '[]')
+FROM mailroster.waiting w JOIN mailroster.address a ON a.id = w.address_id JOIN mailroster.domain d ON d.id = a.domain_id
+WHERE d.name IN (SELECT jsonb_array_elements_text($1))";
+
+pub(super) const LINKS: &str = "
+WITH wanted AS (SELECT a.id FROM mailroster.address a WHERE a.canonical IN (SELECT jsonb_array_elements_text($1))),
+found AS (SELECT l.* FROM mailroster.link l WHERE l.alias_id IN (SELECT id FROM wanted) UNION SELECT l.* FROM mailroster.link l WHERE l.primary_id IN (SELECT id FROM wanted))
+SELECT coalesce(jsonb_agg(jsonb_build_object('alias', a.canonical, 'primary', p.canonical, 'namespace', l.namespace, 'owner', l.owner, 'origin', l.origin, 'made_row', l.made_row)), '[]')
+FROM found l JOIN mailroster.address a ON a.id = l.alias_id JOIN mailroster.address p ON p.id = l.primary_id";
+
+pub(super) const ADDRESSES: &str = "
+SELECT coalesce(jsonb_agg(to_jsonb(r)), '[]') FROM (
+    SELECT a.*, (SELECT coalesce(jsonb_agg(k.key), '[]') FROM mailroster.address_key k WHERE k.address_id = a.id) AS keys,
+           coalesce(l.failed_at_lock, 0) AS failed_at_lock, l.locked_at, l.locked_until,
+           coalesce(c.failed, 0) AS failed_codes, c.locked_at AS codes_locked_at, u.set_at AS user_password_at,
+           (SELECT count(*) FROM mailroster.held_address h WHERE h.address = a.canonical) AS held
+    FROM mailroster.address a
+    LEFT JOIN mailroster.logon l ON l.address_id = a.id
+    LEFT JOIN mailroster.reset_code c ON c.address_id = a.id
+    LEFT JOIN mailroster.user_password u ON u.address_id = a.id
+    WHERE a.canonical IN (SELECT jsonb_array_elements_text($1))
+) r";
+
+pub(super) const CREDENTIALS: &str = "
+SELECT coalesce(jsonb_agg(jsonb_build_object('address', a.canonical, 'fingerprint', encode(c.fingerprint, 'hex'), 'key_id', c.key_id,
+    'never_expires', c.never_expires, 'force_change', c.force_change, 'set_at', c.set_at)), '[]')
+FROM mailroster.address a JOIN mailroster.credential c ON c.address_id = a.id
+WHERE a.canonical IN (SELECT jsonb_array_elements_text($1))";
+
+pub(super) const DELEGATIONS: &str = "
+WITH wanted AS (SELECT a.id FROM mailroster.address a WHERE a.canonical IN (SELECT jsonb_array_elements_text($1))),
+found AS (SELECT g.* FROM mailroster.delegation g WHERE g.reader_id IN (SELECT id FROM wanted) UNION SELECT g.* FROM mailroster.delegation g WHERE g.mailbox_id IN (SELECT id FROM wanted))
+SELECT coalesce(jsonb_agg(jsonb_build_object('reader', r.canonical, 'mailbox', m.canonical, 'namespace', g.namespace, 'owner', g.owner, 'effective_at', g.effective_at)), '[]')
+FROM found g JOIN mailroster.address r ON r.id = g.reader_id JOIN mailroster.address m ON m.id = g.mailbox_id";
+
+// Super administrators of the namespaces come along: whether one is the last is a question about all of them (R2).
+pub(super) const ROLES: &str = "
+SELECT coalesce(jsonb_agg(DISTINCT to_jsonb(o)), '[]') FROM mailroster.role o
+WHERE (o.namespace, o.name) IN (SELECT w.namespace, w.name FROM jsonb_to_recordset($1->'roles') AS w(namespace text, name text))
+   OR (o.built_in = 'SuperAdministrator' AND o.namespace IN (SELECT jsonb_array_elements_text($1->'namespaces')))
+   OR o.id IN (SELECT m.role_id FROM mailroster.role_member m JOIN mailroster.address a ON a.id = m.address_id
+               WHERE a.canonical IN (SELECT jsonb_array_elements_text($1->'addresses')))";
+
+pub(super) const MEMBERS: &str = "
+SELECT coalesce(jsonb_agg(jsonb_build_object('address', a.canonical, 'namespace', o.namespace, 'role', o.name)), '[]')
+FROM mailroster.role_member m JOIN mailroster.address a ON a.id = m.address_id JOIN mailroster.role o ON o.id = m.role_id
+WHERE (o.namespace, o.name) IN (SELECT w.namespace, w.name FROM jsonb_to_recordset($1->'roles') AS w(namespace text, name text))
+   OR (o.built_in = 'SuperAdministrator' AND o.namespace IN (SELECT jsonb_array_elements_text($1->'namespaces')))
+   OR a.canonical IN (SELECT jsonb_array_elements_text($1->'addresses'))";
+
+pub(super) const SETTINGS: &str = "
+SELECT coalesce(jsonb_agg(to_jsonb(s)), '[]') FROM mailroster.settings s WHERE s.namespace IN (SELECT jsonb_array_elements_text($1))";
+
+pub(super) const TOMBSTONES: &str = "
+SELECT coalesce(jsonb_agg(jsonb_build_object('address', t.canonical, 'at', t.purged_at)), '[]')
+FROM mailroster.tombstone t WHERE t.canonical IN (SELECT jsonb_array_elements_text($1))";
+
+pub(super) const HANDLED: &str = "
+SELECT coalesce(jsonb_agg(to_jsonb(h)), '[]') FROM jsonb_to_recordset($1) AS w(kind text, namespace text, name text)
+JOIN mailroster.handled h ON h.kind = w.kind AND h.namespace = w.namespace AND h.name = w.name";
+
+pub(super) const LEARNED: &str = "
+SELECT coalesce(jsonb_agg(jsonb_build_array(s.key, s.domain)), '[]')
+FROM mailroster.learned_sender s WHERE s.domain IN (SELECT jsonb_array_elements_text($1))";
+
+pub(super) const SOURCES: &str = "SELECT coalesce(jsonb_agg(jsonb_build_array(s.source, s.reported_at)), '[]') FROM mailroster.held_source s WHERE $1::jsonb IS NOT NULL";
+
+pub(super) const NUMBERS: &str = "
+SELECT coalesce(jsonb_agg(to_jsonb(r)), '[]') FROM (
+    SELECT d.name, c.*, h.*
+    FROM mailroster.domain d
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS total,
+               count(*) FILTER (WHERE a.origin = 'Manual') AS manual,
+               count(*) FILTER (WHERE a.origin = 'MailFlow') AS mail_flow,
+               count(*) FILTER (WHERE a.origin = 'Directory') AS directory,
+               count(*) FILTER (WHERE a.origin = 'Import') AS imported,
+               count(*) FILTER (WHERE a.origin = 'DistributionList') AS distribution_lists,
+               count(*) FILTER (WHERE a.is_alias) AS aliases,
+               count(*) FILTER (WHERE a.owner IS NULL AND NOT a.is_alias) AS undeclared,
+               count(*) FILTER (WHERE a.origin = 'MailFlow' AND a.created_at > mailroster.now() - interval '1 hour') AS learned
+        FROM mailroster.address a WHERE a.domain_id = d.id
+    ) c
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS done, count(*) FILTER (WHERE e.action = 'Purge') AS gone, min(e.at) AS oldest_done
+        FROM mailroster.done e WHERE e.domain_id = d.id AND e.at > mailroster.now() - interval '1 hour'
+    ) h
+    WHERE d.name IN (SELECT jsonb_array_elements_text($1))
+) r";
+
+pub(super) const TRANSFERS: &str = "
+SELECT coalesce(jsonb_agg(jsonb_build_array(t.domain, t.to_namespace)), '[]')
+FROM mailroster.transfer_request t WHERE t.domain IN (SELECT jsonb_array_elements_text($1))";
+
+// D1: what joins a domain to another domain or a role of its namespace.
+pub(super) const TRANSFER_BLOCKERS: &str = "
+WITH moving AS (SELECT d.id, d.name FROM mailroster.domain d WHERE d.name IN (SELECT jsonb_array_elements_text($1))),
+found AS (
+    SELECT m.name, 'link ' || a.canonical || ' to ' || p.canonical AS blocker
+    FROM mailroster.link l JOIN mailroster.address a ON a.id = l.alias_id JOIN mailroster.address p ON p.id = l.primary_id
+    JOIN moving m ON m.id IN (a.domain_id, p.domain_id) WHERE a.domain_id <> p.domain_id
+    UNION ALL
+    SELECT m.name, 'delegation of ' || b.canonical || ' to ' || r.canonical
+    FROM mailroster.delegation g JOIN mailroster.address r ON r.id = g.reader_id JOIN mailroster.address b ON b.id = g.mailbox_id
+    JOIN moving m ON m.id IN (r.domain_id, b.domain_id) WHERE r.domain_id <> b.domain_id
+    UNION ALL
+    SELECT m.name, 'role ' || o.name || ' of ' || a.canonical
+    FROM mailroster.role_member e JOIN mailroster.address a ON a.id = e.address_id JOIN mailroster.role o ON o.id = e.role_id JOIN moving m ON m.id = a.domain_id
+)
+SELECT coalesce(jsonb_agg(jsonb_build_array(name, blocker) ORDER BY name, blocker), '[]') FROM found";
