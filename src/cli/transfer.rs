@@ -55,11 +55,11 @@ fn is_namespace(text: &str) -> bool {
 
 async fn transfer(opened: &Opened, domain: &DomainName, to: &str) -> Result<Outcome, Failure> {
     let store = &opened.connect_to_roster("transfer").await?;
-    let (id, from) = holder(store, domain).await?;
+    let from = holder(store, domain).await?;
     if from == to {
         return Ok(Outcome::findings(format!("nothing to do: {domain} belongs to namespace {to}\n")));
     }
-    refuse_blocked(store, id, domain).await?;
+    refuse_blocked(store, domain).await?;
     sqlx::query(
         "INSERT INTO mailroster.transfer_request (domain, to_namespace) VALUES ($1, $2)
          ON CONFLICT (domain) DO UPDATE SET to_namespace = excluded.to_namespace, requested_at = excluded.requested_at",
@@ -79,17 +79,17 @@ async fn transfer(opened: &Opened, domain: &DomainName, to: &str) -> Result<Outc
         }
         tokio::time::sleep(LOOK).await;
     }
-    let (id, holds) = holder(store, domain).await?;
+    let holds = holder(store, domain).await?;
     if holds == to {
         return Ok(Outcome::done(format!("{domain} and its addresses belong to namespace {to} now (until now: {from})\n")));
     }
-    refuse_blocked(store, id, domain).await?;
+    refuse_blocked(store, domain).await?;
     Err(Failure::new(format!("failed to hand {domain} over: the controller refused it, and its log says why")))
 }
 
-/// The domain's row and namespace.
-async fn holder(store: &Store, domain: &DomainName) -> Result<(i64, String), Failure> {
-    let row: Option<(i64, String)> = sqlx::query_as("SELECT id, namespace FROM mailroster.domain WHERE name = $1")
+/// The namespace that has the domain.
+async fn holder(store: &Store, domain: &DomainName) -> Result<String, Failure> {
+    let row: Option<String> = sqlx::query_scalar("SELECT namespace FROM mailroster.domain WHERE name = $1")
         .bind(domain.as_str())
         .fetch_optional(store.pool())
         .await
@@ -97,16 +97,12 @@ async fn holder(store: &Store, domain: &DomainName) -> Result<(i64, String), Fai
     row.ok_or_else(|| Failure::new(format!("failed to hand {domain} over: the store has no such domain")))
 }
 
-async fn refuse_blocked(store: &Store, domain_id: i64, domain: &DomainName) -> Result<(), Failure> {
-    let blockers: Vec<(String,)> = sqlx::query_as(include_str!("transfer.sql"))
-        .bind(domain_id)
-        .fetch_all(store.pool())
-        .await
-        .or_failed(format_args!("look for what blocks the transfer of {domain}"))?;
+async fn refuse_blocked(store: &Store, domain: &DomainName) -> Result<(), Failure> {
+    let blockers = store.transfer_blockers(domain).await.or_failed(format_args!("look for what blocks the transfer of {domain}"))?;
     if blockers.is_empty() {
         return Ok(());
     }
-    let told: Vec<_> = blockers.iter().take(TOLD).map(|(blocker,)| blocker.as_str()).collect();
+    let told: Vec<_> = blockers.iter().take(TOLD).map(String::as_str).collect();
     let more = if blockers.len() > TOLD { format!(", and {} more", blockers.len() - TOLD) } else { String::new() };
     Err(Failure::new(format!("failed to hand {domain} over: TransferBlocked by {}{more}", told.join("; "))))
 }

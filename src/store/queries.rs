@@ -143,15 +143,15 @@ FROM mailroster.transfer_request t WHERE t.domain IN (SELECT jsonb_array_element
 pub(super) const TRANSFER_BLOCKERS: &str = "
 WITH moving AS (SELECT d.id, d.name FROM mailroster.domain d WHERE d.name IN (SELECT jsonb_array_elements_text($1))),
 found AS (
-    SELECT m.name, 'link ' || a.canonical || ' to ' || p.canonical AS blocker
+    SELECT m.name, 'link: ' || a.canonical || ' is an alias of ' || p.canonical AS blocker
     FROM mailroster.link l JOIN mailroster.address a ON a.id = l.alias_id JOIN mailroster.address p ON p.id = l.primary_id
     JOIN moving m ON m.id IN (a.domain_id, p.domain_id) WHERE a.domain_id <> p.domain_id
     UNION ALL
-    SELECT m.name, 'delegation of ' || b.canonical || ' to ' || r.canonical
+    SELECT m.name, 'delegation: ' || r.canonical || ' reads ' || b.canonical
     FROM mailroster.delegation g JOIN mailroster.address r ON r.id = g.reader_id JOIN mailroster.address b ON b.id = g.mailbox_id
     JOIN moving m ON m.id IN (r.domain_id, b.domain_id) WHERE r.domain_id <> b.domain_id
     UNION ALL
-    SELECT m.name, 'role ' || o.name || ' of ' || a.canonical
+    SELECT m.name, 'role: ' || a.canonical || ' is a member of ' || o.name
     FROM mailroster.role_member e JOIN mailroster.address a ON a.id = e.address_id JOIN mailroster.role o ON o.id = e.role_id JOIN moving m ON m.id = a.domain_id
 )
 SELECT coalesce(jsonb_agg(jsonb_build_array(name, blocker) ORDER BY name, blocker), '[]') FROM found";

@@ -126,6 +126,16 @@ impl Store {
             .collect())
     }
 
+    /// What joins a domain to another one, or to a role, of its namespace: it can't be handed over (D1).
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn transfer_blockers(&self, domain: &DomainName) -> Result<Vec<String>, StoreError> {
+        let mut connection = self.pool().acquire().await?;
+        let rows: Vec<(String, String)> = ask(&mut connection, TRANSFER_BLOCKERS, &json!([domain.as_str()])).await?;
+        Ok(rows.into_iter().map(|(_, blocker)| blocker).collect())
+    }
+
     /// Reads everything a plan of this scope looks at, in one transaction that changes nothing.
     ///
     /// # Errors

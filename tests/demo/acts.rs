@@ -26,14 +26,14 @@ async fn declare(stage: &Stage) -> Result<()> {
 /// SPEC P5 and C6.
 async fn lock_and_unlock(stage: &Stage) -> Result<()> {
     act("Five wrong passwords lock an address; an annotation unlocks it");
-    apply(stage, "EmailAddress", "walter", "{address: walter@acme.example, displayName: Walter Example}").await?;
-    wait(stage, "eaddr/walter", "condition=Ready").await?;
-    let logon = "SELECT gateway.record_logon_v1(gen_random_uuid(), 'walter@acme.example', 'wrong_password', 'demo')";
+    apply(stage, "EmailAddress", "desk", "{address: desk@acme.example, displayName: Front Desk}").await?;
+    wait(stage, "eaddr/desk", "condition=Ready").await?;
+    let logon = "SELECT gateway.record_logon_v1(gen_random_uuid(), 'desk@acme.example', 'wrong_password', 'demo')";
     stage.run(&format!("psql \"$STORE\" -qtc \"{logon} FROM generate_series(1, 5)\"")).await?;
-    wait(stage, "eaddr/walter", "condition=Locked=True").await?;
-    stage.run(&format!("kubectl get eaddr walter -n {TENANT}")).await?;
-    stage.run(&format!("kubectl annotate eaddr walter -n {TENANT} mailroster.dev/unlockAt=$(date -u +%FT%TZ)")).await?;
-    wait(stage, "eaddr/walter", "condition=Locked=False").await
+    wait(stage, "eaddr/desk", "condition=Locked=True").await?;
+    stage.run(&format!("kubectl get eaddr desk -n {TENANT}")).await?;
+    stage.run(&format!("kubectl annotate eaddr desk -n {TENANT} mailroster.dev/unlockAt=$(date -u +%FT%TZ)")).await?;
+    wait(stage, "eaddr/desk", "condition=Locked=False").await
 }
 
 /// SPEC U2: a purge waits for what must not be lost.
@@ -61,10 +61,10 @@ async fn purge(stage: &Stage) -> Result<()> {
 /// SPEC C4.
 async fn drift(stage: &Stage) -> Result<()> {
     act("A row edited by hand is put right");
-    let edit = "UPDATE mailroster.address SET display_name = 'Edited by hand' WHERE canonical = 'walter@acme.example'";
+    let edit = "UPDATE mailroster.address SET display_name = 'Edited by hand' WHERE canonical = 'desk@acme.example'";
     stage.run(&format!("psql \"$STORE\" -c \"{edit}\"")).await?;
-    let select = "SELECT display_name FROM mailroster.address WHERE canonical = 'walter@acme.example'";
-    stage.run_until(&format!("psql \"$STORE\" -qAtc \"{select}\""), "Walter Example").await?;
+    let select = "SELECT display_name FROM mailroster.address WHERE canonical = 'desk@acme.example'";
+    stage.run_until(&format!("psql \"$STORE\" -qAtc \"{select}\""), "Front Desk").await?;
     stage.run_until(&format!("kubectl get events -n {TENANT} --field-selector reason=DriftCorrected"), "DriftCorrected").await?;
     Ok(())
 }

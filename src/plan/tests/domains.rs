@@ -58,13 +58,13 @@ fn d1_single_labels_and_public_suffixes_are_refused() {
 fn two_tenants() -> World {
     check(
         "InternalDomain/a/x: {domain: acme.example}
-EmailAddress/a/alice: {address: alice@acme.example, disabled: true, displayName: Alice}
-EmailAddress/a/bob: {address: bob@acme.example}
-AliasLink/a/al: {alias: al@acme.example, primary: alice@acme.example}
-DelegateMailbox/a/d: {reader: bob@acme.example, mailbox: alice@acme.example}
+EmailAddress/a/sales: {address: sales@acme.example, disabled: true, displayName: Sales}
+EmailAddress/a/info: {address: info@acme.example}
+AliasLink/a/al: {alias: al@acme.example, primary: sales@acme.example}
+DelegateMailbox/a/d: {reader: info@acme.example, mailbox: sales@acme.example}
 InternalDomain/b/x: {domain: acme.example}
-EmailAddress/b/alice: {address: alice@acme.example}",
-        "InternalDomain/a/x Succeeded\nInternalDomain/b/x DomainClaimed\nEmailAddress/a/alice Succeeded\nEmailAddress/b/alice DomainClaimed",
+EmailAddress/b/sales: {address: sales@acme.example}",
+        "InternalDomain/a/x Succeeded\nInternalDomain/b/x DomainClaimed\nEmailAddress/a/sales Succeeded\nEmailAddress/b/sales DomainClaimed",
     )
 }
 
@@ -73,18 +73,18 @@ fn d1_a_transfer_takes_all_rows_along() {
     let mut world = two_tenants();
     world.annotate("InternalDomain/a/x", "transferTo", "b 1");
     world.expect(
-        "InternalDomain/a/x DomainClaimed\nInternalDomain/b/x Succeeded\nEmailAddress/a/alice DomainClaimed
-         EmailAddress/b/alice Succeeded\nAliasLink/a/al DomainClaimed\nDelegateMailbox/a/d MailboxNotFound",
+        "InternalDomain/a/x DomainClaimed\nInternalDomain/b/x Succeeded\nEmailAddress/a/sales DomainClaimed
+         EmailAddress/b/sales Succeeded\nAliasLink/a/al DomainClaimed\nDelegateMailbox/a/d MailboxNotFound",
     );
-    let row = world.row("alice@acme.example").unwrap();
-    assert_eq!((row.namespace.as_str(), row.owner.as_deref(), row.disabled, row.shut), ("b", Some("alice"), true, false));
-    assert_eq!(world.row("bob@acme.example").unwrap().owner, None);
-    assert_eq!(world.alias_of("al@acme.example").as_deref(), Some("alice@acme.example"));
-    assert!(world.may_read("bob@acme.example", "alice@acme.example"), "undeclared, but it went along");
+    let row = world.row("sales@acme.example").unwrap();
+    assert_eq!((row.namespace.as_str(), row.owner.as_deref(), row.disabled, row.shut), ("b", Some("sales"), true, false));
+    assert_eq!(world.row("info@acme.example").unwrap().owner, None);
+    assert_eq!(world.alias_of("al@acme.example").as_deref(), Some("sales@acme.example"));
+    assert!(world.may_read("info@acme.example", "sales@acme.example"), "undeclared, but it went along");
     // Deleting the old resources touches nothing.
-    world.delete("EmailAddress/a/alice EmailAddress/a/bob AliasLink/a/al DelegateMailbox/a/d InternalDomain/a/x");
+    world.delete("EmailAddress/a/sales EmailAddress/a/info AliasLink/a/al DelegateMailbox/a/d InternalDomain/a/x");
     world.advance(7200);
-    assert!(!world.row("bob@acme.example").unwrap().shut && world.may_read("bob@acme.example", "alice@acme.example"));
+    assert!(!world.row("info@acme.example").unwrap().shut && world.may_read("info@acme.example", "sales@acme.example"));
 }
 
 #[test]
@@ -99,10 +99,10 @@ fn d1_a_transfer_wants_a_taker_that_waits() {
 #[test]
 fn d1_what_joins_the_domain_to_others_blocks_a_transfer() {
     let mut world = two_tenants();
-    world.apply("AdminRole/a/help: {builtIn: HelpDesk, members: [alice@acme.example]}");
+    world.apply("AdminRole/a/help: {builtIn: HelpDesk, members: [sales@acme.example]}");
     world.annotate("InternalDomain/a/x", "transferTo", "b 1");
-    world.expect("InternalDomain/a/x TransferBlocked\nEmailAddress/a/alice Succeeded");
-    assert!(world.message("InternalDomain/a/x").contains("role help of alice@acme.example"));
+    world.expect("InternalDomain/a/x TransferBlocked\nEmailAddress/a/sales Succeeded");
+    assert!(world.message("InternalDomain/a/x").contains("role help of sales@acme.example"));
     world.delete("AdminRole/a/help");
     world.expect("InternalDomain/b/x Succeeded");
 }

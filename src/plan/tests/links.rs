@@ -4,8 +4,8 @@ use super::world::{World, check, key};
 
 const BASE: &str = "InternalDomain/x: {domain: acme.example}
 InternalDomain/y: {domain: other.example}
-EmailAddress/alice: {address: alice@acme.example}
-EmailAddress/bob: {address: bob@acme.example}
+EmailAddress/sales: {address: sales@acme.example}
+EmailAddress/info: {address: info@acme.example}
 EmailAddress/eve: {address: eve@acme.example}
 EmailAddress/carol: {address: carol@other.example}
 ";
@@ -21,19 +21,19 @@ fn link(alias: &str, primary: &str, more: &str) -> String {
 #[test]
 fn l1_what_a_link_may_not_be() {
     for (alias, primary, more, expected) in [
-        ("al@acme.example", "alice@acme.example", "", "Succeeded"),
-        ("Alice@acme.example", "alice@acme.example", "", "SameAddress"),
+        ("al@acme.example", "sales@acme.example", "", "Succeeded"),
+        ("Sales@acme.example", "sales@acme.example", "", "SameAddress"),
         ("al@acme.example", "nobody@acme.example", "", "PrimaryNotFound"),
         ("al@acme.example", "carol@other.example", "", "CrossDomain"),
         ("al@acme.example", "carol@other.example", ", crossDomain: true", "Succeeded"),
         ("al@acme.example", "first@acme.example", "", "AliasChain"),
-        ("alice@acme.example", "bob@acme.example", "", "AliasChain"),
-        ("bob@acme.example", "alice@acme.example", "", "Succeeded"),
-        ("al@gone.example", "alice@acme.example", ", crossDomain: true", "DomainNotFound"),
+        ("sales@acme.example", "info@acme.example", "", "AliasChain"),
+        ("info@acme.example", "sales@acme.example", "", "Succeeded"),
+        ("al@gone.example", "sales@acme.example", ", crossDomain: true", "DomainNotFound"),
         ("al@acme.example", "x@gone.example", ", crossDomain: true", "DomainNotFound"),
-        ("a l@acme.example", "alice@acme.example", "", "AddressInvalid"),
+        ("a l@acme.example", "sales@acme.example", "", "AddressInvalid"),
     ] {
-        let mut world = world("AliasLink/first: {alias: first@acme.example, primary: alice@acme.example}");
+        let mut world = world("AliasLink/first: {alias: first@acme.example, primary: sales@acme.example}");
         world.apply(&format!("AliasLink/l: {}", link(alias, primary, more)));
         assert_eq!(world.ready("AliasLink/l"), expected, "{alias} {primary} {more}: {}", world.message("AliasLink/l"));
         world.expect("AliasLink/first Succeeded");
@@ -43,41 +43,41 @@ fn l1_what_a_link_may_not_be() {
 #[test]
 fn l1_of_a_cycle_of_two_the_older_link_comes_into_force() {
     let world = world(
-        "AliasLink/b: {alias: bob@acme.example, primary: alice@acme.example}\nAliasLink/a: {alias: alice@acme.example, primary: bob@acme.example}",
+        "AliasLink/b: {alias: info@acme.example, primary: sales@acme.example}\nAliasLink/a: {alias: sales@acme.example, primary: info@acme.example}",
     );
     world.expect("AliasLink/b Succeeded\nAliasLink/a AliasChain");
 }
 
 #[test]
 fn l1_a_chain_keeps_the_link_in_force_against_an_older_one() {
-    let mut world = world("AliasLink/new: {alias: alice@acme.example, primary: bob@acme.example}");
+    let mut world = world("AliasLink/new: {alias: sales@acme.example, primary: info@acme.example}");
     world
-        .apply("AliasLink/old: {alias: al@acme.example, primary: alice@acme.example, metadata: {creationTimestamp: 2020-01-01T00:00:00Z}}");
+        .apply("AliasLink/old: {alias: al@acme.example, primary: sales@acme.example, metadata: {creationTimestamp: 2020-01-01T00:00:00Z}}");
     world.expect("AliasLink/new Succeeded\nAliasLink/old AliasChain");
 }
 
 #[test]
 fn l1_two_links_exchange_their_aliases_in_one_plan() {
     let mut world = world(
-        "AliasLink/a: {alias: a@acme.example, primary: alice@acme.example}\nAliasLink/b: {alias: b@acme.example, primary: bob@acme.example}",
+        "AliasLink/a: {alias: a@acme.example, primary: sales@acme.example}\nAliasLink/b: {alias: b@acme.example, primary: info@acme.example}",
     );
     world.apply(
-        "AliasLink/a: {alias: b@acme.example, primary: alice@acme.example}\nAliasLink/b: {alias: a@acme.example, primary: bob@acme.example}",
+        "AliasLink/a: {alias: b@acme.example, primary: sales@acme.example}\nAliasLink/b: {alias: a@acme.example, primary: info@acme.example}",
     );
     world.expect("AliasLink/a Succeeded\nAliasLink/b Succeeded");
-    assert_eq!(world.alias_of("a@acme.example").as_deref(), Some("bob@acme.example"));
-    assert_eq!(world.alias_of("b@acme.example").as_deref(), Some("alice@acme.example"));
+    assert_eq!(world.alias_of("a@acme.example").as_deref(), Some("info@acme.example"));
+    assert_eq!(world.alias_of("b@acme.example").as_deref(), Some("sales@acme.example"));
     assert!(world.observed.waiting.is_empty());
 }
 
 #[test]
 fn l1_alias_and_mailbox_swapped_in_one_apply_resolve_once_the_old_link_ended() {
-    let mut world = world("AliasLink/l: {alias: alice@acme.example, primary: bob@acme.example}");
-    world.apply("AliasLink/l: {alias: bob@acme.example, primary: alice@acme.example}");
+    let mut world = world("AliasLink/l: {alias: sales@acme.example, primary: info@acme.example}");
+    world.apply("AliasLink/l: {alias: info@acme.example, primary: sales@acme.example}");
     world.expect("AliasLink/l RemovalPending");
     world.advance(15);
     world.expect("AliasLink/l Succeeded");
-    assert_eq!((world.alias_of("alice@acme.example"), world.alias_of("bob@acme.example").as_deref()), (None, Some("alice@acme.example")));
+    assert_eq!((world.alias_of("sales@acme.example"), world.alias_of("info@acme.example").as_deref()), (None, Some("sales@acme.example")));
 }
 
 #[test]
@@ -95,28 +95,28 @@ fn l2_the_link_waits_for_its_primary_and_makes_the_alias_row() {
 fn l2_a_living_mailbox_becomes_an_alias_only_when_taken_over() {
     for (living, sign) in [
         (
-            "EmailAddress/bob: {address: bob@acme.example, password: {secretRef: {name: s, key: k}}, metadata: {password: Correct}}",
+            "EmailAddress/info: {address: info@acme.example, password: {secretRef: {name: s, key: k}}, metadata: {password: Correct}}",
             "credential",
         ),
-        ("AdminRole/r: {builtIn: HelpDesk, members: [bob@acme.example]}", "role"),
-        ("DelegateMailbox/d: {reader: bob@acme.example, mailbox: carol@other.example}", "delegation"),
-        ("DelegateMailbox/d: {reader: carol@other.example, mailbox: bob@acme.example}", "delegation"),
+        ("AdminRole/r: {builtIn: HelpDesk, members: [info@acme.example]}", "role"),
+        ("DelegateMailbox/d: {reader: info@acme.example, mailbox: carol@other.example}", "delegation"),
+        ("DelegateMailbox/d: {reader: carol@other.example, mailbox: info@acme.example}", "delegation"),
     ] {
         let mut world = world("");
         world.apply(living);
-        world.apply("AliasLink/l: {alias: bob@acme.example, primary: alice@acme.example}");
+        world.apply("AliasLink/l: {alias: info@acme.example, primary: sales@acme.example}");
         world.expect("AliasLink/l AliasIsMailbox");
         assert!(world.message("AliasLink/l").contains(sign), "{}", world.message("AliasLink/l"));
-        world.apply("AliasLink/l: {alias: bob@acme.example, primary: alice@acme.example, takeOverMailbox: true}");
+        world.apply("AliasLink/l: {alias: info@acme.example, primary: sales@acme.example, takeOverMailbox: true}");
         world.expect("AliasLink/l Succeeded");
-        assert!(world.role_of("bob@acme.example").is_none() && world.observed.delegations.iter().count() == 0);
+        assert!(world.role_of("info@acme.example").is_none() && world.observed.delegations.iter().count() == 0);
     }
 }
 
 #[test]
 fn l2_a_mailbox_is_living_no_longer_once_its_last_right_ends() {
-    let mut world = world("AdminRole/r: {builtIn: HelpDesk, members: [bob@acme.example]}");
-    world.apply("AliasLink/l: {alias: bob@acme.example, primary: alice@acme.example}");
+    let mut world = world("AdminRole/r: {builtIn: HelpDesk, members: [info@acme.example]}");
+    world.apply("AliasLink/l: {alias: info@acme.example, primary: sales@acme.example}");
     world.expect("AliasLink/l AliasIsMailbox");
     world.delete("AdminRole/r");
     world.expect("AliasLink/l Succeeded");
@@ -125,27 +125,27 @@ fn l2_a_mailbox_is_living_no_longer_once_its_last_right_ends() {
 #[test]
 fn l2_an_alias_has_one_declaring_resource() {
     let mut world = world(
-        "AliasLink/a: {alias: al@acme.example, primary: alice@acme.example}\nAliasLink/b: {alias: al@acme.example, primary: bob@acme.example}",
+        "AliasLink/a: {alias: al@acme.example, primary: sales@acme.example}\nAliasLink/b: {alias: al@acme.example, primary: info@acme.example}",
     );
     world.expect("AliasLink/a Succeeded\nAliasLink/b AliasClaimed");
     assert!(world.message("AliasLink/b").contains("AliasLink/acme/a"));
     world.delete("AliasLink/a");
     world.expect("AliasLink/a -\nAliasLink/b Succeeded");
-    assert_eq!(world.alias_of("al@acme.example").as_deref(), Some("bob@acme.example"));
+    assert_eq!(world.alias_of("al@acme.example").as_deref(), Some("info@acme.example"));
     assert!(world.observed.waiting.is_empty(), "nothing ended, so nothing waits");
 }
 
 #[test]
 fn l2_without_its_finalizer_a_link_is_not_put_in_force() {
-    let mut world = world("AliasLink/l: {alias: al@acme.example, primary: alice@acme.example, metadata: {finalizers: []}}");
+    let mut world = world("AliasLink/l: {alias: al@acme.example, primary: sales@acme.example, metadata: {finalizers: []}}");
     assert!(!world.plan.verdicts.contains_key(&key("AliasLink/l")) && world.alias_of("al@acme.example").is_none());
-    world.apply("AliasLink/l: {alias: al@acme.example, primary: alice@acme.example}");
+    world.apply("AliasLink/l: {alias: al@acme.example, primary: sales@acme.example}");
     world.expect("AliasLink/l Succeeded");
 }
 
 #[test]
 fn l6_a_row_that_only_the_link_made_goes_with_it() {
-    let mut world = world("AliasLink/l: {alias: al@acme.example, primary: alice@acme.example}");
+    let mut world = world("AliasLink/l: {alias: al@acme.example, primary: sales@acme.example}");
     world.delete("AliasLink/l");
     world.expect("AliasLink/l RemovalPending");
     assert!(world.alias_of("al@acme.example").is_some(), "not on sight (U4)");
@@ -159,16 +159,16 @@ fn l6_a_row_that_only_the_link_made_goes_with_it() {
 
 #[test]
 fn l6_a_row_that_was_there_before_stays() {
-    let mut world = world("AliasLink/l: {alias: bob@acme.example, primary: alice@acme.example}");
+    let mut world = world("AliasLink/l: {alias: info@acme.example, primary: sales@acme.example}");
     world.delete("AliasLink/l");
     world.advance(10);
-    assert!(!world.row("bob@acme.example").unwrap().is_alias);
-    world.expect("EmailAddress/bob Succeeded");
+    assert!(!world.row("info@acme.example").unwrap().is_alias);
+    world.expect("EmailAddress/info Succeeded");
 }
 
 #[test]
 fn l6_a_row_that_was_declared_meanwhile_is_retained() {
-    let mut world = world("AliasLink/l: {alias: al@acme.example, primary: alice@acme.example}");
+    let mut world = world("AliasLink/l: {alias: al@acme.example, primary: sales@acme.example}");
     world.apply("EmailAddress/al: {address: al@acme.example}");
     world.delete("EmailAddress/al AliasLink/l");
     world.advance(120);
@@ -178,38 +178,38 @@ fn l6_a_row_that_was_declared_meanwhile_is_retained() {
 #[test]
 fn l7_rights_name_primaries() {
     let world = world(
-        "AliasLink/l: {alias: al@acme.example, primary: alice@acme.example}
-DelegateMailbox/d: {reader: al@acme.example, mailbox: bob@acme.example}
-AdminRole/r: {builtIn: HelpDesk, members: [al@acme.example, bob@acme.example]}",
+        "AliasLink/l: {alias: al@acme.example, primary: sales@acme.example}
+DelegateMailbox/d: {reader: al@acme.example, mailbox: info@acme.example}
+AdminRole/r: {builtIn: HelpDesk, members: [al@acme.example, info@acme.example]}",
     );
     world.expect("DelegateMailbox/d AliasNamed\nAdminRole/r MembersRejected");
-    assert!(world.message("DelegateMailbox/d").contains("alice@acme.example"));
+    assert!(world.message("DelegateMailbox/d").contains("sales@acme.example"));
     assert_eq!(world.rejected("AdminRole/r"), ["al@acme.example AliasNamed"]);
-    assert_eq!(world.role_of("bob@acme.example"), Some("r"));
+    assert_eq!(world.role_of("info@acme.example"), Some("r"));
 }
 
 #[test]
 fn l7_a_right_ends_for_good_when_its_address_becomes_an_alias() {
     let mut world = world(
-        "DelegateMailbox/d: {reader: bob@acme.example, mailbox: carol@other.example}\nAdminRole/r: {builtIn: HelpDesk, members: [bob@acme.example]}",
+        "DelegateMailbox/d: {reader: info@acme.example, mailbox: carol@other.example}\nAdminRole/r: {builtIn: HelpDesk, members: [info@acme.example]}",
     );
-    world.apply("AliasLink/l: {alias: bob@acme.example, primary: alice@acme.example, takeOverMailbox: true}");
+    world.apply("AliasLink/l: {alias: info@acme.example, primary: sales@acme.example, takeOverMailbox: true}");
     world.expect("AliasLink/l Succeeded\nDelegateMailbox/d AliasMoved\nAdminRole/r MembersRejected");
-    assert_eq!(world.rejected("AdminRole/r"), ["bob@acme.example AliasMoved"]);
-    assert!(!world.may_read("bob@acme.example", "carol@other.example") && world.role_of("bob@acme.example").is_none());
+    assert_eq!(world.rejected("AdminRole/r"), ["info@acme.example AliasMoved"]);
+    assert!(!world.may_read("info@acme.example", "carol@other.example") && world.role_of("info@acme.example").is_none());
     world.advance(3600);
     world.expect("DelegateMailbox/d AliasMoved");
-    assert_eq!(world.rejected("AdminRole/r"), ["bob@acme.example AliasMoved"]);
-    assert_eq!(world.role_of("alice@acme.example"), None, "the right does not follow the link");
+    assert_eq!(world.rejected("AdminRole/r"), ["info@acme.example AliasMoved"]);
+    assert_eq!(world.role_of("sales@acme.example"), None, "the right does not follow the link");
     // What says something else is judged anew.
-    world.apply("AdminRole/r: {builtIn: BasicAdministrator, members: [bob@acme.example]}");
-    assert_eq!(world.rejected("AdminRole/r"), ["bob@acme.example AliasNamed"]);
+    world.apply("AdminRole/r: {builtIn: BasicAdministrator, members: [info@acme.example]}");
+    assert_eq!(world.rejected("AdminRole/r"), ["info@acme.example AliasNamed"]);
 }
 
 #[test]
 fn l7_purging_an_alias_never_touches_the_primary() {
     let mut world = world(
-        "EmailAddress/al: {address: al@acme.example, deletionPolicy: Purge}\nAliasLink/l: {alias: al@acme.example, primary: alice@acme.example}",
+        "EmailAddress/al: {address: al@acme.example, deletionPolicy: Purge}\nAliasLink/l: {alias: al@acme.example, primary: sales@acme.example}",
     );
     world.delete("EmailAddress/al");
     world.queue_reports();
@@ -218,13 +218,13 @@ fn l7_purging_an_alias_never_touches_the_primary() {
     world.delete("AliasLink/l");
     world.advance(60);
     world.queue_reports();
-    world.expect("EmailAddress/al -\nEmailAddress/alice Succeeded\nAliasLink/l -");
-    assert!(world.row("al@acme.example").is_none() && world.row("alice@acme.example").is_some());
+    world.expect("EmailAddress/al -\nEmailAddress/sales Succeeded\nAliasLink/l -");
+    assert!(world.row("al@acme.example").is_none() && world.row("sales@acme.example").is_some());
 }
 
 #[test]
 fn c10_what_a_link_declared_before_ends_even_if_its_new_primary_is_refused() {
-    let mut world = world("AliasLink/l: {alias: al@acme.example, primary: alice@acme.example}");
+    let mut world = world("AliasLink/l: {alias: al@acme.example, primary: sales@acme.example}");
     world.apply("AliasLink/l: {alias: al@acme.example, primary: carol@other.example}");
     world.expect("AliasLink/l CrossDomain");
     assert!(world.alias_of("al@acme.example").is_some());
@@ -235,8 +235,8 @@ fn c10_what_a_link_declared_before_ends_even_if_its_new_primary_is_refused() {
 
 #[test]
 fn c10_a_link_turns_to_another_primary_at_once() {
-    let mut world = world("AliasLink/l: {alias: al@acme.example, primary: alice@acme.example}");
-    world.apply("AliasLink/l: {alias: al@acme.example, primary: bob@acme.example}");
+    let mut world = world("AliasLink/l: {alias: al@acme.example, primary: sales@acme.example}");
+    world.apply("AliasLink/l: {alias: al@acme.example, primary: info@acme.example}");
     world.expect("AliasLink/l Succeeded");
-    assert_eq!(world.alias_of("al@acme.example").as_deref(), Some("bob@acme.example"));
+    assert_eq!(world.alias_of("al@acme.example").as_deref(), Some("info@acme.example"));
 }

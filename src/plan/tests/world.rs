@@ -377,7 +377,7 @@ fn add(counts: &mut Counts, row: &AddressRow) {
 fn offer(text: &str) -> Offer {
     let value = |value: &str, work| Offer::Value { fingerprint: value.as_bytes().to_vec(), key_id: "key".to_owned(), work };
     match text.split_once(' ') {
-        None if text == "missing" => Offer::Missing("Secret alice-mail is missing".to_owned()),
+        None if text == "missing" => Offer::Missing("Secret sales-mail is missing".to_owned()),
         None if text == "unlabelled" => Offer::NotReadable("label the Secret".to_owned()),
         None if text == "refused" => value(text, Work::Refused("the password has no digit".to_owned())),
         Some(("open", text)) => value(text, Work::Open),

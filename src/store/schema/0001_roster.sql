@@ -225,8 +225,8 @@ CREATE TABLE mailroster.transfer_request (
 CREATE TABLE mailroster.audit (
     id      bigint GENERATED ALWAYS AS IDENTITY,
     at      timestamptz NOT NULL DEFAULT mailroster.now(),
-    actor   text NOT NULL,          -- "EmailAddress/acme/alice (uid …)", "mail flow", "user", "transfer"
-    subject text NOT NULL,          -- "address alice@acme.example"
+    actor   text NOT NULL,          -- "EmailAddress/acme/sales (uid …)", "mail flow", "user", "transfer"
+    subject text NOT NULL,          -- "address sales@acme.example"
     action  text NOT NULL,          -- Created | Updated | Deleted
     reason  text NOT NULL,
     before  jsonb,
