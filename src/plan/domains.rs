@@ -267,8 +267,8 @@ pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &DomainDecla
                 true,
                 Reason::MassDeletion,
                 format!(
-                    "{} ends wait for a yes: kubectl annotate internaldomain {} mailroster.dev/approve={} --overwrite",
-                    plan.count, resource.key.name, plan.hash
+                    "{} ends wait for a yes: kubectl -n {} annotate internaldomain {} mailroster.dev/approve={} --overwrite",
+                    plan.count, resource.key.namespace, resource.key.name, plan.hash
                 ),
             ),
             None => Condition::quiet("DeletionsHeld", false, Reason::NothingHeld),

@@ -161,7 +161,7 @@ pub(super) fn purge_blockers(w: &Working<'_>, address: &CanonicalAddress) -> Vec
     }
     let held: u32 = names().filter_map(|a| w.next.reports.get(a)).map(|r| r.held).fold(0, u32::saturating_add);
     if held > 0 {
-        add(Reason::HeldMail, format!("{held} messages to or from {address} are held, queued or in processing"));
+        add(Reason::HeldMail, format!("messages to or from {address} are held, queued or in processing: {held}"));
     }
     let silent: Vec<_> = w.next.held_sources.iter().filter(|(_, at)| **at < wait.since).map(|(source, _)| source.as_str()).collect();
     if !silent.is_empty() {

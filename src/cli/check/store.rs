@@ -112,7 +112,7 @@ async fn schema(findings: &mut Findings, store: &Store, server: &Server) -> Resu
         None => findings.note("the store belongs to no installation yet"),
     }
     if !answers {
-        findings.note("mail servers get 451 until the controller has executed a first complete plan (SPEC V3)");
+        findings.note("mail servers get 451 until the controller has executed a first complete plan");
     }
     Ok(())
 }

@@ -41,7 +41,7 @@ fn verdict(facts: &Facts) -> &'static str {
 
 fn why(asked: &str, facts: &Facts) -> String {
     if !facts.answers {
-        return "the roster is not complete yet: no plan made from all that is declared was executed (V3)".to_owned();
+        return "the roster is not complete yet: no plan made from all that is declared was executed".to_owned();
     }
     let Some(domain) = &facts.domain else {
         return "the store has no domain of that name; mail to it is none of its business".to_owned();
@@ -50,19 +50,19 @@ fn why(asked: &str, facts: &Facts) -> String {
     let local = asked.rsplit_once('@').map_or(asked, |(local, _)| local).to_lowercase();
     let role_mailbox = ["postmaster", "abuse"].contains(&local.as_str());
     match (&facts.row, facts.action.as_deref()) {
-        (Some(row), Some(_)) if row.closing => "it is being purged and takes no new mail (U2)".to_owned(),
+        (Some(row), Some(_)) if row.closing => "it is being purged and takes no new mail".to_owned(),
         (Some(row), _) if row.accepted => format!("it is in the roster, and mode {mode} accepts it"),
         (_, None) if mode == "Any" => "mode Any accepts every address of the domain".to_owned(),
-        (None, None) if role_mailbox => format!("{local}@ stands for {} (V4)", domain.postmaster),
-        (_, Some(_)) if role_mailbox => format!("the domain must have a {local}@ (RFC 5321, RFC 2142) and has none: never refused (V4)"),
+        (None, None) if role_mailbox => format!("{local}@ stands for {}", domain.postmaster),
+        (_, Some(_)) if role_mailbox => format!("the domain must have a {local}@ (RFC 5321, RFC 2142) and has none: never refused"),
         (Some(row), _) if mode == "Directory" => {
             format!("mode Directory accepts what a directory has found; this row has origin {}", row.origin)
         }
         (_, _) if mode == "None" => "mode None: the domain sends only".to_owned(),
-        (None, _) if mode == "CallForward" => format!("not in the roster; {} decides", domain.next_hop),
         (None, _) if facts.now < domain.grace_ends_at => {
-            format!("not in the roster; the domain is {} old, so it is deferred and not refused (V3)", ago(facts.now, domain.created_at))
+            format!("not in the roster; the domain is {} old, so it is deferred and not refused", ago(facts.now, domain.created_at))
         }
+        (None, _) if mode == "CallForward" => format!("not in the roster; {} decides", domain.next_hop),
         (None, _) => format!("not in the roster (mode {mode}, unknown recipients: {})", domain.unknown),
         (Some(_), _) => format!("mode {mode} does not accept it"),
     }
@@ -129,7 +129,7 @@ fn write_unknown(sheet: &mut Sheet, facts: &Facts) {
         sheet.line("learned", format!("it sent mail {} ago and waits to become an address", ago(facts.now, seen)));
     }
     if let Some(purged) = facts.purged_at {
-        sheet.line("purged", format!("{} ago; it is not learned from mail for 90 days (U8)", ago(facts.now, purged)));
+        sheet.line("purged", format!("{} ago; it is not learned from mail for 90 days", ago(facts.now, purged)));
     }
 }
 

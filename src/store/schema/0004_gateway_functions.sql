@@ -122,7 +122,8 @@ BEGIN
         RETURN NULL;
     ELSIF known.accepted IS NULL AND mode.validation <> 'None' AND mode.postmaster <> '' AND meant.local_part IN ('postmaster', 'abuse') THEN
         RETURN NULL;                -- V4
-    ELSIF known.accepted IS NULL AND mode.validation = 'CallForward' THEN
+    ELSIF known.accepted IS NULL AND mode.validation = 'CallForward' AND NOT mode.is_new
+        AND meant.local_part NOT IN ('postmaster', 'abuse') THEN
         RETURN 'reject_unverified_recipient';
     END IF;
 
