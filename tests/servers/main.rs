@@ -14,5 +14,7 @@ mod addresses;
 mod commands;
 mod domains;
 mod gateway;
+mod robustness;
 mod scene;
 mod support_itself;
+mod tenants;
