@@ -77,9 +77,6 @@ async fn v3_mail_servers_wait_for_the_first_complete_plan_and_an_unreadable_reso
     .await;
 
     // Another version may store what this one can't decode.
-    let crd = cluster.get("CustomResourceDefinition", "", "emailaddresses.mailroster.dev").await.unwrap();
-    let properties = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
-    let ours = properties["disabled"].clone();
     change_schema(&cluster, "disabled", json!({"x-kubernetes-preserve-unknown-fields": true})).await;
     let row = "SELECT (to_jsonb(a))::text FROM mailroster.address a WHERE canonical = 'info@acme.example'";
     let before = database.text(row).await;
@@ -97,14 +94,8 @@ async fn v3_mail_servers_wait_for_the_first_complete_plan_and_an_unreadable_reso
     cluster.wait_ready("EmailAddress", &namespace, "more").await;
     assert_eq!(database.text(row).await, before, "what it had in force stands");
 
-    change_schema(&cluster, "disabled", ours).await;
-    let plain = resource("EmailAddress", "info", "{address: info@acme.example, disabled: false}");
-    eventually(PATIENCE, "our own definition is served", async || {
-        cluster.try_apply(&namespace, &plain).await.map_err(|error| error.to_string())?;
-        let refused = cluster.try_apply(&namespace, &resource("EmailAddress", "x", "{address: x@acme.example, disabled: [1]}")).await;
-        refused.err().map(|_| ()).ok_or_else(|| "the other one".to_owned())
-    })
-    .await;
+    // In a shape that decodes it goes on.
+    cluster.apply(&namespace, &resource("EmailAddress", "info", "{address: info@acme.example, disabled: false}")).await;
     cluster.wait_ready("EmailAddress", &namespace, "info").await;
     assert_eq!(database.text("SELECT disabled FROM mailroster.address WHERE owner = 'info'").await, "false");
 }
