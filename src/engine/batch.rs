@@ -142,7 +142,11 @@ impl<S: Surroundings> Engine<S> {
         self.shelter(&scope, seed).await?;
         let mut desired = self.roster.desired(&scope.slice);
         self.roster.add_unreadable_owners(&mut desired, &observed);
-        let plan = std::panic::catch_unwind(AssertUnwindSafe(|| plan::plan(&desired, &observed, now)));
+        let plan = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            #[cfg(debug_assertions)]
+            super::fault::strike(&desired);
+            plan::plan(&desired, &observed, now)
+        }));
         let plan = plan.map_err(|_| Failure::Broken("a panic while planning".to_owned()))?;
         Ok((scope, plan))
     }
@@ -201,6 +205,10 @@ impl<S: Surroundings> Engine<S> {
             if !scope.slice.keys.contains(&key) {
                 self.touch(key);
             }
+        }
+        // Also where the domain was in this very batch: what blocks a handover was read before these changes.
+        for key in self.roster.domains_waiting_for(&plan.changes) {
+            self.touch(key);
         }
         let mut moments: BTreeMap<Subject, jiff::Timestamp> = BTreeMap::new();
         for (at, subject) in plan.moments {

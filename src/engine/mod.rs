@@ -6,6 +6,8 @@
 
 mod batch;
 mod counts;
+#[cfg(debug_assertions)]
+mod fault;
 mod inbox;
 mod passwords;
 mod schedule;

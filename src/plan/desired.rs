@@ -250,6 +250,13 @@ impl Resource {
         matches!(&self.declared, Ok(Declared::Address(a)) if a.password.as_ref().is_some_and(|p| p.offer == Offer::Unread))
     }
 
+    /// Whether what is in its domain may keep it from something: its end (D2), or a handover that was asked for (D1).
+    #[must_use]
+    pub fn waits_for_rows(&self) -> bool {
+        let handing_over = self.actions.0.contains_key(&Action::TransferTo);
+        matches!(&self.declared, Ok(Declared::Domain(declared)) if handing_over || (self.deleting && declared.delete))
+    }
+
     /// Whether nothing but its status can have changed: the API server raises the generation with each change of a spec.
     #[must_use]
     pub fn says_the_same_as(&self, other: &Self) -> bool {

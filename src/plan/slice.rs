@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::change::Change;
 use super::desired::{Action, Declared, Desired, Resource};
 use super::subject::Subject;
 use crate::model::{Address, CanonicalAddress, DomainName, Kind, ResourceKey};
@@ -132,6 +133,15 @@ impl Roster {
     #[must_use]
     pub fn dependents(&self, subject: &Subject) -> BTreeSet<ResourceKey> {
         self.claimants(subject).chain(self.references.get(subject).into_iter().flatten()).cloned().collect()
+    }
+
+    /// The domains whose end (D2) or handover (D1) may have waited for just these changes.
+    #[must_use]
+    pub fn domains_waiting_for(&self, changes: &[Change]) -> BTreeSet<ResourceKey> {
+        let subjects: BTreeSet<_> = changes.iter().flat_map(Change::subjects).collect();
+        let domains: BTreeSet<_> = subjects.iter().flat_map(Subject::addresses).map(|a| Subject::Domain(a.domain())).collect();
+        let waits = |key: &&ResourceKey| self.resources.get(*key).is_some_and(Resource::waits_for_rows);
+        domains.iter().flat_map(|domain| self.claimants(domain)).filter(waits).cloned().collect()
     }
 
     /// Domains above and below that somebody claims.

@@ -17,6 +17,8 @@ mod endings;
 mod gateway;
 mod links;
 mod rights;
+mod robustness;
 mod scene;
 mod support_itself;
 mod tenant;
+mod tenants;

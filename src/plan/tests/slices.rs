@@ -14,7 +14,7 @@ use crate::model::{CanonicalAddress, DomainName, Kind, ResourceKey};
 use crate::plan::desired::{Action, Declared};
 use crate::plan::observed::{Observed, WaitAction};
 use crate::plan::slice::{Roster, Slice};
-use crate::plan::{Subject, Verdict, plan};
+use crate::plan::{Change, Subject, Verdict, plan};
 
 #[derive(Default)]
 struct Seed {
@@ -93,13 +93,9 @@ impl Sliced {
         let mut desired = self.roster.desired(&slice);
         self.roster.add_unreadable_owners(&mut desired, &view);
         let plan = plan(&desired, &view, self.world.now);
-        let blockers = self.world.observed.transfer_blockers.clone();
         self.world.execute(&plan);
         self.world.count();
-        let now = &self.world.observed.transfer_blockers;
-        for domain in blockers.keys().chain(now.keys()).filter(|domain| blockers.get(*domain) != now.get(*domain)) {
-            self.seed.keys.extend(self.roster.claimants(&Subject::Domain(domain.clone())).cloned());
-        }
+        self.seed.keys.extend(self.roster.domains_waiting_for(&plan.changes));
         self.roster.forget_deleted(&seed.ended);
         for change in &plan.changes {
             for subject in change.subjects() {
@@ -293,4 +289,31 @@ fn compare(whole: &mut World, sliced: &mut Sliced, after: &str) {
         let found = sliced.verdicts.get(key).map(without_counts);
         assert_eq!(found, Some(without_counts(verdict)), "{key} after {after}");
     }
+}
+
+#[test]
+fn d1_and_d2_what_ends_in_a_domain_concerns_its_handover_and_its_end_alone() {
+    let mut world = World::new();
+    world.put(
+        "InternalDomain/stays: {domain: stays.example, deletionPolicy: Delete}
+InternalDomain/retained: {domain: retained.example, metadata: {deletionTimestamp: '2026-03-01T12:00:00Z'}}
+InternalDomain/leaves: {domain: leaves.example, deletionPolicy: Delete, metadata: {deletionTimestamp: '2026-03-01T12:00:00Z'}}
+InternalDomain/moves: {domain: moves.example, metadata: {annotations: {transferTo: globex 1}}}",
+    );
+    let mut roster = Roster::default();
+    for resource in world.desired.resources.values() {
+        roster.insert(resource.clone());
+    }
+    let at = |domain: &str| super::world::address(&format!("info@{domain}.example"));
+    let waiting = |change: Change| {
+        let found = roster.domains_waiting_for(&[change]);
+        found.into_iter().map(|key| key.name).collect::<Vec<_>>()
+    };
+    assert!(waiting(Change::DeleteAddress { address: at("stays"), purge: false }).is_empty());
+    assert!(waiting(Change::DeleteAddress { address: at("retained"), purge: false }).is_empty());
+    assert_eq!(waiting(Change::DeleteAddress { address: at("leaves"), purge: false }), ["leaves"]);
+    assert_eq!(waiting(Change::DeleteMember { address: at("moves") }), ["moves"]);
+    // Either end of what joins two domains may be the one that moves.
+    assert_eq!(waiting(Change::DeleteDelegation { reader: at("stays"), mailbox: at("moves") }), ["moves"]);
+    assert_eq!(waiting(Change::DeleteLink { alias: at("stays"), primary: at("moves") }), ["moves"]);
 }
