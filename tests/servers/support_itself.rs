@@ -58,7 +58,8 @@ async fn a_database_is_migrated_and_fresh() {
 #[tokio::test]
 async fn a_moved_clock_moves_now_for_every_role() {
     let database = support::fresh_database().await;
-    database.execute(&format!("CREATE ROLE {0}_reader; GRANT USAGE ON SCHEMA mailroster TO {0}_reader", database.name)).await;
+    let grant = "GRANT USAGE ON SCHEMA mailroster TO {0}_reader; GRANT EXECUTE ON FUNCTION mailroster.now() TO {0}_reader";
+    database.execute(&format!("CREATE ROLE {0}_reader; {grant}", database.name).replace("{0}", &database.name)).await;
     let reader = database.as_role(&format!("{}_reader", database.name));
     let mut listener = sqlx::postgres::PgListener::connect(&database.url).await.unwrap();
     listener.listen("mailroster_change").await.unwrap();
