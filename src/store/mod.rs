@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::time::Duration;
 
+use sqlx::Executor as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 /// No statement of ours takes longer than this on a healthy server.
@@ -36,6 +37,11 @@ const STATEMENT_TIMEOUT: &str = "30s";
 const IDLE_TIMEOUT: &str = "10s";
 /// How long to wait for a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// A server with `log_statement = all` would log the hashes that we bind. Only a superuser may forbid it, or whom it granted SET on
+/// the parameter (Postgres 15 and newer); others leave it as it is.
+const KEEP_PARAMETERS_OUT_OF_LOGS: &str = "
+DO $$ BEGIN SET log_parameter_max_length = 0; EXCEPTION WHEN insufficient_privilege THEN NULL; END $$";
 
 /// Where the store is and how to connect.
 #[derive(Debug, Clone)]
@@ -73,7 +79,11 @@ impl Store {
             ("idle_in_transaction_session_timeout", IDLE_TIMEOUT),
             ("TimeZone", "UTC"),
         ]);
-        let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(ACQUIRE).connect_lazy_with(options.clone());
+        let pool = PgPoolOptions::new()
+            .max_connections(8)
+            .acquire_timeout(ACQUIRE)
+            .after_connect(|connection, _| Box::pin(async move { connection.execute(KEEP_PARAMETERS_OUT_OF_LOGS).await.map(drop) }))
+            .connect_lazy_with(options.clone());
         Ok(Self { pool, options })
     }
 
