@@ -41,6 +41,8 @@ struct Place {
     seen: BTreeSet<String>,
     /// The first list is complete.
     listed: bool,
+    /// Reading Secrets here is forbidden; what to grant.
+    forbidden: Option<String>,
 }
 
 struct Watcher {
@@ -90,13 +92,15 @@ impl Watcher {
     async fn want(&mut self, namespace: String, name: String) {
         let begin = !self.places.contains_key(&namespace);
         let place = self.places.entry(namespace.clone()).or_default();
-        let new = place.wanted.insert(name.clone());
-        let look = new && place.listed && !place.seen.contains(&name);
+        place.wanted.insert(name.clone());
+        if let Some(message) = place.forbidden.clone() {
+            self.tell(&namespace, &name, SecretView::Forbidden(message)).await;
+        } else if place.listed && !place.seen.contains(&name) {
+            // Each time that a resource asks anew: a Secret made without the label is in no watch.
+            self.look(&namespace, &name).await;
+        }
         if begin {
             self.watch(&namespace);
-        }
-        if look {
-            self.look(&namespace, &name).await;
         }
     }
 
@@ -152,6 +156,7 @@ impl Watcher {
             }
             Event::Listed(names) => {
                 place.listed = true;
+                place.forbidden = None;
                 place.seen = names;
                 let unseen: Vec<_> = place.wanted.difference(&place.seen).cloned().collect();
                 for name in unseen {
@@ -159,14 +164,15 @@ impl Watcher {
                 }
             }
             Event::Failed(error) => {
-                let forbidden = matches!(&error, watcher::Error::InitialListFailed(kube::Error::Api(s)) | watcher::Error::WatchStartFailed(kube::Error::Api(s)) if s.code == 403);
-                if !forbidden {
+                let Some(refusal) = forbidden(&error) else {
                     tracing::warn!(namespace, %error, "the watch of Secrets failed; trying again");
                     return;
-                }
+                };
                 let message = format!(
-                    "mailroster may not read Secrets in {namespace}; bind it: kubectl -n {namespace} create rolebinding mailroster-secret-reader --clusterrole=mailroster-secret-reader --serviceaccount=mailroster-system:mailroster"
+                    "mailroster may not read Secrets in {namespace}; bind it: kubectl -n {namespace} create rolebinding mailroster-secret-reader --clusterrole=mailroster-secret-reader --serviceaccount={}",
+                    account(refusal)
                 );
+                place.forbidden = Some(message.clone());
                 for name in place.wanted.clone() {
                     self.tell(&namespace, &name, SecretView::Forbidden(message.clone())).await;
                 }
@@ -200,4 +206,20 @@ impl Watcher {
         let input = Input::Secret { namespace: namespace.to_owned(), name: name.to_owned(), view };
         let _ = self.inbox.send(input).await;
     }
+}
+
+/// What the API server says when it forbids the watch.
+fn forbidden(error: &watcher::Error) -> Option<&str> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => {
+            (status.code == 403).then_some(status.message.as_str())
+        }
+        _ => None,
+    }
+}
+
+/// Our own ServiceAccount as `NAMESPACE:NAME`, which the API server names when it forbids something; else that of the manifests.
+fn account(refusal: &str) -> &str {
+    let after = refusal.split_once("\"system:serviceaccount:").and_then(|(_, rest)| rest.split_once('"'));
+    after.map_or("mailroster-system:mailroster", |(account, _)| account)
 }
