@@ -222,8 +222,8 @@ impl<S: Surroundings> Engine<S> {
             let Some(resource) = self.roster.get(&work.key) else { continue };
             let Ok(Declared::Address(declared)) = &resource.declared else { continue };
             if let Some(password) = &declared.password {
-                let settings = self.roster.settings(&work.key.namespace);
-                self.passwords.begin(&work.key, &work.address, password, settings.password, settings.history);
+                let rules = self.rules(&work.key.namespace, password.hashed);
+                self.passwords.begin(&work.key, &work.address, rules);
             }
         }
         for note in plan.notes {
@@ -233,7 +233,8 @@ impl<S: Surroundings> Engine<S> {
         // Owners that were brought in by their rows alone have not been read in full: they get their word in a slice of their own.
         for (key, verdict) in plan.verdicts.into_iter().filter(|(key, _)| scope.slice.keys.contains(key)) {
             self.observer.reconciled(key.kind, verdict.ready.is_fine(), changed);
-            let span = tracing::debug_span!("reconcile", kind = %key.kind, namespace = key.namespace, name = key.name);
+            // Not `name`: a span's JSON has its own name under that key.
+            let span = tracing::debug_span!("reconcile", kind = %key.kind, namespace = key.namespace, resource = key.name);
             span.in_scope(|| tracing::debug!(reason = %verdict.ready.reason, "planned"));
             let _ = self.outbox.send(Outcome::Verdict { key, verdict: Box::new(verdict) }).await;
         }

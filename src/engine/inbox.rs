@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 
+use super::Task;
 use crate::model::{Kind, ResourceKey, Secret};
 use crate::plan::desired::{Resource, Work};
 use crate::plan::{Note, Verdict};
@@ -28,7 +29,7 @@ pub enum Input {
     /// What can be seen of a Secret.
     Secret { namespace: String, name: String, view: SecretView },
     /// Work on a password is done.
-    Worked { key: ResourceKey, fingerprint: Vec<u8>, work: Work },
+    Worked { key: ResourceKey, task: Task, work: Work },
 }
 
 /// What can be seen of a Secret (P1).

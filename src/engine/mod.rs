@@ -13,7 +13,7 @@ mod passwords;
 mod schedule;
 
 pub use inbox::{Input, Outcome, SecretView, Surroundings};
-pub use passwords::FingerprintKey;
+pub use passwords::{FingerprintKey, Task};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::plan::desired::{Declared, Offer};
 use crate::plan::slice::Roster;
 use crate::store::{Leader, StoreError};
 use counts::Counting;
-use passwords::Passwords;
+use passwords::{Passwords, Rules};
 use schedule::Schedule;
 
 /// Keys a batch takes at the most; their closure may be larger.
@@ -192,6 +192,7 @@ impl<S: Surroundings> Engine<S> {
                 for other in self.roster.remove(&key, seen) {
                     self.touch(other);
                 }
+                self.offer_by_policy(&key);
                 self.ended.insert(key);
             }
             Input::Listed { kind, namespace } => {
@@ -218,8 +219,8 @@ impl<S: Surroundings> Engine<S> {
                     self.touch(key);
                 }
             }
-            Input::Worked { key, fingerprint, work } => {
-                self.passwords.worked(&key, fingerprint, work);
+            Input::Worked { key, task, work } => {
+                self.passwords.worked(&key, task, work);
                 self.offer(&key);
                 self.touch(key);
             }
@@ -243,6 +244,7 @@ impl<S: Surroundings> Engine<S> {
         for other in self.roster.insert(resource) {
             self.touch(other);
         }
+        self.offer_by_policy(&key);
         if let Some(secret) = secret {
             self.surroundings.wants_secret(&key.namespace, &secret);
             self.offer(&key);
@@ -265,17 +267,38 @@ impl<S: Surroundings> Engine<S> {
         let offer = match view {
             None => Offer::Unread,
             Some(SecretView::Forbidden(message)) => Offer::Missing(message.clone()),
-            Some(SecretView::Absent) => Offer::Missing(format!("the Secret {} does not exist", password.secret)),
+            // One that is made without the label later is not noticed: only those that carry it are watched (P1).
+            Some(SecretView::Absent) => Offer::Missing(format!(
+                "the Secret {} does not exist; it is taken as soon as it is there with the label mailroster.dev/readable=true",
+                password.secret
+            )),
             Some(SecretView::Unlabelled) => Offer::NotReadable(format!(
                 "the Secret {} is not meant for mailroster; set the label: kubectl label secret {} mailroster.dev/readable=true",
                 password.secret, password.secret
             )),
             Some(SecretView::Values(values)) => match values.get(&password.key) {
                 None => Offer::Missing(format!("the Secret {} has no key {:?}", password.secret, password.key)),
-                Some(value) => self.passwords.offer(key, declared.address.canonical(), value),
+                Some(value) => {
+                    let rules = self.rules(&key.namespace, password.hashed);
+                    self.passwords.offer(key, declared.address.canonical(), value, rules)
+                }
             },
         };
         self.roster.set_offer(key, offer);
+    }
+
+    /// Another policy may take what the last one refused: the plan that brings it into force looks at each value anew.
+    fn offer_by_policy(&mut self, settings: &ResourceKey) {
+        if settings.kind == Kind::AccountSettings {
+            for key in self.roster.dependents(&Subject::Settings(settings.namespace.clone())) {
+                self.offer(&key);
+            }
+        }
+    }
+
+    fn rules(&self, namespace: &str, hashed: bool) -> Rules {
+        let settings = self.roster.settings(namespace);
+        Rules { hashed, policy: settings.password, history: settings.history }
     }
 
     /// V3: everything that is declared has been planned and executed once.

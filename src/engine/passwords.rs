@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{Input, Observer};
 use crate::model::{CanonicalAddress, PasswordPolicy, Phc, ResourceKey, Secret};
-use crate::plan::desired::{Offer, PasswordDeclared, Work};
+use crate::plan::desired::{Offer, Work};
 use crate::store::{KnownPasswords, Store};
 
 /// What new hashes cost: OWASP's first choice for argon2id, within P1's bounds.
@@ -54,16 +54,30 @@ pub(super) struct Passwords {
     /// As many at a time as there are cores: each takes [`MEMORY_KIB`].
     slots: Arc<Semaphore>,
     values: BTreeMap<ResourceKey, (Vec<u8>, Secret<Vec<u8>>)>,
-    done: BTreeMap<ResourceKey, (Vec<u8>, Work)>,
-    busy: BTreeMap<ResourceKey, Vec<u8>>,
+    done: BTreeMap<ResourceKey, (Task, Work)>,
+    busy: BTreeMap<ResourceKey, Task>,
+}
+
+/// What a value is judged by, besides the store's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// `format: Argon2`.
+    pub hashed: bool,
+    pub policy: PasswordPolicy,
+    pub history: u32,
+}
+
+/// A value and its rules: under others the same value is another task, so that a refusal ends with the rule that made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    fingerprint: Vec<u8>,
+    rules: Rules,
 }
 
 /// One value to be worked on.
 struct Job {
     value: Secret<Vec<u8>>,
-    declared: PasswordDeclared,
-    policy: PasswordPolicy,
-    history: u32,
+    rules: Rules,
     known: KnownPasswords,
     key_id: String,
 }
@@ -76,16 +90,19 @@ impl Passwords {
     }
 
     /// What a Secret's value offers.
-    pub fn offer(&mut self, resource: &ResourceKey, address: &CanonicalAddress, value: &Secret<Vec<u8>>) -> Offer {
-        let fingerprint = self.key.fingerprint(address, value.expose());
-        self.values.insert(resource.clone(), (fingerprint.clone(), value.clone()));
-        let work = self.done.get(resource).filter(|(of, _)| *of == fingerprint).map_or(Work::Open, |(_, work)| work.clone());
-        Offer::Value { fingerprint, key_id: self.key.id.clone(), work }
+    pub fn offer(&mut self, resource: &ResourceKey, address: &CanonicalAddress, value: &Secret<Vec<u8>>, rules: Rules) -> Offer {
+        let task = Task { fingerprint: self.key.fingerprint(address, value.expose()), rules };
+        self.values.insert(resource.clone(), (task.fingerprint.clone(), value.clone()));
+        let work = self.done.get(resource).filter(|(of, _)| *of == task).map_or(Work::Open, |(_, work)| work.clone());
+        Offer::Value { fingerprint: task.fingerprint, key_id: self.key.id.clone(), work }
     }
 
-    pub fn worked(&mut self, resource: &ResourceKey, fingerprint: Vec<u8>, work: Work) {
-        self.busy.remove(resource);
-        self.done.insert(resource.clone(), (fingerprint, work));
+    pub fn worked(&mut self, resource: &ResourceKey, task: Task, work: Work) {
+        // What was overtaken by another value or other rules tells nothing any more.
+        if self.busy.get(resource) == Some(&task) {
+            self.busy.remove(resource);
+            self.done.insert(resource.clone(), (task, work));
+        }
     }
 
     /// The hash is in the store: nothing of it needs to be kept here.
@@ -95,49 +112,43 @@ impl Passwords {
     }
 
     /// Begins the work that a plan asked for; the result comes back as an input.
-    pub fn begin(
-        &mut self,
-        resource: &ResourceKey,
-        address: &CanonicalAddress,
-        declared: &PasswordDeclared,
-        policy: PasswordPolicy,
-        history: u32,
-    ) {
+    pub fn begin(&mut self, resource: &ResourceKey, address: &CanonicalAddress, rules: Rules) {
         let Some((fingerprint, value)) = self.values.get(resource).cloned() else { return };
-        if self.busy.get(resource) == Some(&fingerprint) {
+        let task = Task { fingerprint, rules: rules.clone() };
+        if self.busy.get(resource) == Some(&task) {
             return;
         }
-        self.busy.insert(resource.clone(), fingerprint.clone());
+        self.busy.insert(resource.clone(), task.clone());
         let (store, inbox, slots, observer) = (self.store.clone(), self.inbox.clone(), self.slots.clone(), self.observer.clone());
-        let (resource, address, declared, key_id) = (resource.clone(), address.clone(), declared.clone(), self.key.id.clone());
+        let (resource, address, key_id) = (resource.clone(), address.clone(), self.key.id.clone());
         tokio::spawn(async move {
-            let known = match store.known_passwords(&address, history).await {
+            let known = match store.known_passwords(&address, rules.history).await {
                 Ok(known) => known,
                 Err(error) => {
                     tracing::warn!(%error, "the store can't be asked for a password's history; trying again");
-                    let _ = inbox.send(Input::Worked { key: resource, fingerprint, work: Work::Open }).await;
+                    let _ = inbox.send(Input::Worked { key: resource, task, work: Work::Open }).await;
                     return;
                 }
             };
             let Ok(_slot) = slots.acquire().await else { return };
             let began = Instant::now();
-            let job = Job { value, declared, policy, history, known, key_id };
+            let job = Job { value, rules, known, key_id };
             let work = tokio::task::spawn_blocking(move || job.run()).await.unwrap_or(Work::Open);
             let result = match &work {
                 Work::Open => "failed",
-                Work::Hashed(_) => "hashed",
+                Work::Hashed { .. } => "hashed",
                 Work::Same => "same",
                 Work::Refused(_) => "refused",
             };
             observer.password(result, began.elapsed());
-            let _ = inbox.send(Input::Worked { key: resource, fingerprint, work }).await;
+            let _ = inbox.send(Input::Worked { key: resource, task, work }).await;
         });
     }
 }
 
 impl Job {
     fn run(&self) -> Work {
-        if self.declared.hashed { self.take_hash() } else { self.hash() }
+        if self.rules.hashed { self.take_hash() } else { self.hash() }
     }
 
     /// `format: Argon2`.
@@ -152,7 +163,8 @@ impl Job {
         match Phc::parse(text) {
             Err(error) => Work::Refused(error.to_string()),
             Ok(phc) if self.known.hashes().any(|hash| hash == phc.as_str()) => Work::Same,
-            Ok(phc) => Work::Hashed(phc.as_str().to_owned()),
+            // What it was made of nobody knows.
+            Ok(phc) => Work::Hashed { phc: phc.as_str().to_owned(), ascii: true },
         }
     }
 
@@ -164,18 +176,18 @@ impl Job {
         if stranger && self.known.hashes().any(|hash| verifies(value, hash)) {
             return Work::Same;
         }
-        let text = match self.policy.check(&self.value) {
+        let text = match self.rules.policy.check(&self.value) {
             Ok(text) => text,
             Err(rule) => return Work::Refused(rule.to_string()),
         };
-        let history = self.known.history.iter().map(String::as_str).take(self.history as usize);
-        let current = (self.history > 0).then(|| self.known.hashes()).into_iter().flatten();
+        let history = self.known.history.iter().map(String::as_str).take(self.rules.history as usize);
+        let current = (self.rules.history > 0).then(|| self.known.hashes()).into_iter().flatten();
         if history.chain(current).any(|hash| verifies(value, hash)) {
-            return Work::Refused(format!("the password was used before; the last {} are refused", self.history));
+            return Work::Refused(format!("the password was used before; the last {} are refused", self.rules.history));
         }
         let hasher = Params::new(MEMORY_KIB, PASSES, 1, None).map(|params| Argon2::new(Algorithm::Argon2id, Version::V0x13, params));
         let hash = hasher.ok().and_then(|hasher| hasher.hash_password(text.as_bytes()).ok());
-        hash.map_or(Work::Open, |hash| Work::Hashed(hash.to_string()))
+        hash.map_or(Work::Open, |hash| Work::Hashed { phc: hash.to_string(), ascii: text.is_ascii() })
     }
 }
 
@@ -189,21 +201,14 @@ mod tests {
     use super::*;
 
     fn job(value: &str, known: KnownPasswords) -> Job {
-        let declared = PasswordDeclared {
-            secret: String::new(),
-            key: String::new(),
-            hashed: value.starts_with('$'),
-            force_change: false,
-            never_expires: false,
-            offer: Offer::Unread,
-        };
         let policy = crate::plan::settings::Settings::default().password;
-        Job { value: Secret::new(value.as_bytes().to_vec()), declared, policy, history: 2, known, key_id: "now".to_owned() }
+        let rules = Rules { hashed: value.starts_with('$'), policy, history: 2 };
+        Job { value: Secret::new(value.as_bytes().to_vec()), rules, known, key_id: "now".to_owned() }
     }
 
     fn hashed(value: &str) -> String {
         match job(value, KnownPasswords::default()).run() {
-            Work::Hashed(hash) => hash,
+            Work::Hashed { phc, .. } => phc,
             other => panic!("{other:?}"),
         }
     }
@@ -216,11 +221,17 @@ mod tests {
     }
 
     #[test]
+    fn p1_letters_beyond_ascii_are_noticed() {
+        let ascii = |value: &str| matches!(job(value, KnownPasswords::default()).run(), Work::Hashed { ascii: true, .. });
+        assert!(ascii("Correct-Horse-7") && !ascii("Gr\u{fc}ne-Horse-77"));
+    }
+
+    #[test]
     fn p2_under_an_unknown_key_the_value_is_compared_with_what_is_stored() {
         let known =
             KnownPasswords { declared: Some(hashed("Correct-Horse-7")), key_id: Some("lost".to_owned()), ..KnownPasswords::default() };
         assert_eq!(job("Correct-Horse-7", known.clone()).run(), Work::Same);
-        assert!(matches!(job("Correct-Horse-8", known).run(), Work::Hashed(_)));
+        assert!(matches!(job("Correct-Horse-8", known).run(), Work::Hashed { .. }));
     }
 
     #[test]

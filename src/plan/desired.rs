@@ -131,8 +131,8 @@ pub enum Offer {
 pub enum Work {
     /// Not looked at yet.
     Open,
-    /// A new password, hashed.
-    Hashed(String),
+    /// A new password, hashed. `ascii`: any mail client can send it.
+    Hashed { phc: String, ascii: bool },
     /// The value that is in force already: only its fingerprint is new (P2).
     Same,
     /// Refused: the rule that failed, never the value.

@@ -46,7 +46,13 @@ fn settle_one(w: &mut Working<'_>, resource: &Resource, address: &CanonicalAddre
                 w.password_work.push(PasswordWork { key: resource.key.clone(), address: address.clone() });
                 None
             }
-            Work::Hashed(phc) => Some(new(Some(phc.clone()), history)),
+            Work::Hashed { phc, ascii } => {
+                if !ascii {
+                    let message = "the password has letters beyond ASCII: some mail clients can't send it";
+                    w.note(&resource.key, Reason::PasswordNotAscii, true, message);
+                }
+                Some(new(Some(phc.clone()), history))
+            }
             Work::Same if old.is_some() => Some(new(None, history)),
             Work::Same | Work::Refused(_) => None,
         }

@@ -2,6 +2,7 @@
 
 use super::world::{World, address, check};
 use crate::plan::Change;
+use crate::plan::reason::Reason;
 
 fn world(offer: &str, more: &str) -> World {
     let mut world = check("InternalDomain/x: {domain: acme.example}", "");
@@ -47,6 +48,18 @@ fn p1_a_refused_password_leaves_the_old_one_in_force() {
         offer_now(&mut world, lost, "");
         assert_eq!(world.observed.credentials[&address("a@acme.example")].fingerprint, b"one", "{lost}");
     }
+}
+
+#[test]
+fn p1_a_password_beyond_ascii_is_taken_with_a_warning_once() {
+    let mut world = world("grün", "");
+    world.expect("EmailAddress/a Succeeded");
+    let warnings = |world: &World| world.plan.notes.iter().filter(|note| note.reason == Reason::PasswordNotAscii && note.warning).count();
+    assert_eq!(warnings(&world), 1);
+    offer_now(&mut world, "grün", ", neverExpires: true");
+    assert_eq!(warnings(&world), 0);
+    offer_now(&mut world, "green", "");
+    assert_eq!(warnings(&world), 0);
 }
 
 #[test]

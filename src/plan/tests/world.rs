@@ -382,7 +382,7 @@ fn offer(text: &str) -> Offer {
         None if text == "refused" => value(text, Work::Refused("the password has no digit".to_owned())),
         Some(("open", text)) => value(text, Work::Open),
         Some(("same", text)) => value(text, Work::Same),
-        _ => value(text, Work::Hashed(format!("$argon2id${text}"))),
+        _ => value(text, Work::Hashed { phc: format!("$argon2id${text}"), ascii: text.is_ascii() }),
     }
 }
 
