@@ -10,15 +10,20 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod account;
 mod addresses;
 mod commands;
 mod domains;
 mod endings;
 mod gateway;
+mod leaks;
 mod links;
+mod logons;
+mod passwords;
 mod rights;
 mod robustness;
 mod scene;
 mod support_itself;
 mod tenant;
 mod tenants;
+mod watching;

@@ -14,6 +14,7 @@ pub mod operator;
 pub mod postgres;
 pub mod process;
 pub mod resources;
+pub mod rights;
 pub mod tools;
 pub mod wait;
 

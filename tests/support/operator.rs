@@ -26,13 +26,23 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// A new installation: the administrator's rights, a system namespace of its own.
+    /// A new installation: the rights of the manifests, a system namespace of its own; in its namespaces Secrets may be read.
     pub async fn new(cluster: &Cluster, database: &Database, namespaces: &[&str]) -> Self {
+        let settings = Self::without_secrets(cluster, database, namespaces).await;
+        for namespace in namespaces {
+            cluster.let_secrets_be_read(namespace, &settings.system_namespace).await;
+        }
+        settings
+    }
+
+    /// The same before any tenant has bound the reader of Secrets.
+    pub async fn without_secrets(cluster: &Cluster, database: &Database, namespaces: &[&str]) -> Self {
+        let system_namespace = cluster.fresh_namespace().await;
         Self {
-            kubeconfig: cluster.kubeconfig().to_owned(),
+            kubeconfig: cluster.install_rights(&system_namespace).await.kubeconfig().to_owned(),
             store: database.url.clone(),
             namespaces: namespaces.iter().map(ToString::to_string).collect(),
-            system_namespace: cluster.fresh_namespace().await,
+            system_namespace,
             arguments: Vec::new(),
             environment: Vec::new(),
         }
