@@ -12,10 +12,12 @@ mod support;
 
 mod addresses;
 mod commands;
+mod crashes;
 mod domains;
 mod endings;
 mod gateway;
 mod links;
+mod reports;
 mod rights;
 mod robustness;
 mod scene;
