@@ -202,9 +202,6 @@ impl<S: Surroundings> Engine<S> {
             Input::Changed(dirty) => {
                 self.subjects.extend(dirty.subjects);
                 self.subjects.extend(dirty.learned.into_iter().map(Subject::Domain));
-                if dirty.held {
-                    self.subjects.extend(self.schedule.domains_waiting());
-                }
             }
             Input::Clock(now) => self.schedule.set_clock(now),
             Input::Everything => {

@@ -51,10 +51,4 @@ impl Schedule {
         }
         due
     }
-
-    /// Domains in which something waits: held mail may concern any of them.
-    #[must_use]
-    pub fn domains_waiting(&self) -> Vec<Subject> {
-        self.by_subject.keys().filter(|subject| matches!(subject, Subject::Domain(_))).cloned().collect()
-    }
 }

@@ -36,7 +36,7 @@ pub mod verdict;
 mod working;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 

@@ -18,8 +18,6 @@ const BATCH: i64 = 5_000;
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Dirty {
     pub subjects: BTreeSet<Subject>,
-    /// Held mail changed in a way that may concern any waiting purge.
-    pub held: bool,
     /// Domains with new learned senders.
     pub learned: BTreeSet<DomainName>,
 }
@@ -92,7 +90,6 @@ impl Dirty {
             "settings" => {
                 self.subjects.insert(Subject::Settings(rest.to_owned()));
             }
-            "held" => self.held = true,
             "learned" => {
                 self.learned.insert(DomainName::from_store(rest));
             }

@@ -13,6 +13,8 @@ mod passwords;
 mod queries;
 mod read;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use embedded::Embedded;

@@ -129,7 +129,7 @@ SELECT coalesce(jsonb_agg(to_jsonb(r)), '[]') FROM (
         FROM mailroster.address a WHERE a.domain_id = d.id
     ) c
     CROSS JOIN LATERAL (
-        SELECT count(*) AS done, count(*) FILTER (WHERE e.action = 'Purge') AS gone, min(e.at) AS oldest_done
+        SELECT count(*) AS done, count(*) FILTER (WHERE NOT EXISTS (SELECT FROM mailroster.address a WHERE a.canonical = e.subject)) AS gone, min(e.at) AS oldest_done
         FROM mailroster.done e WHERE e.domain_id = d.id AND e.at > mailroster.now() - interval '1 hour'
     ) h
     WHERE d.name IN (SELECT jsonb_array_elements_text($1))

@@ -1,12 +1,12 @@
 //! The core against its specification: cases by SPEC id, and the eight properties of [`super`].
 
-mod world;
+pub(crate) mod world;
 
 mod actions;
 mod addresses;
 mod domains;
 mod ends;
-mod generate;
+pub(crate) mod generate;
 mod links;
 mod look;
 mod passwords;

@@ -31,8 +31,10 @@ pub(crate) struct World {
     pub plan: Plan,
     /// Every change executed so far.
     pub history: Vec<Change>,
-    /// Ends counted by the guard: when, whose domain, whether an address went with it.
-    done: Vec<(Timestamp, DomainName, bool)>,
+    /// The plans that changed something, and when, until somebody takes them.
+    pub journal: Vec<(Timestamp, Plan)>,
+    /// Ends counted by the guard: when, and of which address.
+    done: Vec<(Timestamp, CanonicalAddress)>,
     learned: Vec<(Timestamp, DomainName)>,
     created: i64,
 }
@@ -69,6 +71,7 @@ impl World {
             now: NOON.parse().unwrap(),
             plan: Plan::default(),
             history: Vec::new(),
+            journal: Vec::new(),
             done: Vec::new(),
             learned: Vec::new(),
             created: 0,
@@ -250,6 +253,9 @@ impl World {
     /// Executes a plan and writes each status.
     #[track_caller]
     pub(crate) fn execute(&mut self, plan: &Plan) {
+        if !plan.changes.is_empty() {
+            self.journal.push((self.now, plan.clone()));
+        }
         for change in &plan.changes {
             self.execute_one(change);
         }
@@ -262,10 +268,6 @@ impl World {
 
     #[track_caller]
     fn execute_one(&mut self, change: &Change) {
-        let gone = match change {
-            Change::PutDone { address, .. } => Some((address.domain(), !self.observed.addresses.contains_key(address))),
-            _ => None,
-        };
         if let Change::PutAddress { address, row } = change
             && row.origin == "MailFlow"
             && !self.observed.addresses.contains_key(address)
@@ -280,10 +282,8 @@ impl World {
             Change::PutCredential { address, password } if password.phc.is_some() => {
                 self.observed.credentials.get_mut(address).unwrap().set_at = self.now;
             }
+            Change::PutDone { address, .. } => self.done.push((self.now, address.clone())),
             _ => {}
-        }
-        if let Some((domain, gone)) = gone {
-            self.done.push((self.now, domain, gone));
         }
         self.history.push(change.clone());
     }
@@ -310,10 +310,10 @@ impl World {
             let counts = &mut numbers.entry(address.domain()).or_default().counts;
             add(counts, row);
         }
-        for (at, domain, gone) in &self.done {
-            let numbers = numbers.entry(domain.clone()).or_default();
+        for (at, address) in &self.done {
+            let numbers = numbers.entry(address.domain()).or_default();
             numbers.done += 1;
-            numbers.gone += u64::from(*gone);
+            numbers.gone += u64::from(!self.observed.addresses.contains_key(address));
             numbers.oldest_done = numbers.oldest_done.or(Some(*at));
         }
         for (_, domain) in &self.learned {
@@ -366,7 +366,7 @@ fn transfer_blockers(observed: &Observed) -> BTreeMap<DomainName, Vec<String>> {
 fn add(counts: &mut Counts, row: &AddressRow) {
     counts.total += 1;
     counts.aliases += u64::from(row.is_alias);
-    counts.undeclared += u64::from(row.owner.is_none());
+    counts.undeclared += u64::from(row.owner.is_none() && !row.is_alias);
     match row.origin.as_str() {
         "MailFlow" => counts.mail_flow += 1,
         _ => counts.manual += 1,

@@ -239,7 +239,7 @@ CREATE INDEX ON mailroster.audit (subject, at);
 -- The outbox of what others than the leader change: the leader reads it, plans those subjects, deletes what it read by id.
 CREATE TABLE mailroster.change (
     id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    subject text NOT NULL            -- "address CANONICAL" | "domain NAME" | "role NAMESPACE/NAME" | "settings NAMESPACE" | "held" | "learned DOMAIN"
+    subject text NOT NULL            -- "address CANONICAL" | "domain NAME" | "role NAMESPACE/NAME" | "settings NAMESPACE" | "learned DOMAIN"
 );
 
 -- Writes outbox rows for the subjects in the array and wakes the reader, but only when the outbox was empty: a full outbox has

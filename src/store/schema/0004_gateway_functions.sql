@@ -188,6 +188,15 @@ CREATE FUNCTION mailroster.held_subjects(changed text[]) RETURNS TABLE (subject 
     WHERE a.canonical = ANY (changed)
 $$;
 
+-- The outbox subjects of domains with a purge asked for since then: a queue's silence may be all that it waits for (U2).
+CREATE FUNCTION mailroster.purging_domains(since timestamptz) RETURNS TABLE (subject text) LANGUAGE sql STABLE AS $$
+    SELECT DISTINCT 'domain ' || d.name
+    FROM mailroster.waiting w
+    JOIN mailroster.address a ON a.id = w.address_id
+    JOIN mailroster.domain d ON d.id = a.domain_id
+    WHERE w.action = 'Purge' AND w.since >= purging_domains.since
+$$;
+
 -- Mail queues know Unix seconds; people and most programs write RFC 3339. Other words are an error of class 22.
 CREATE FUNCTION mailroster.held_since(since jsonb) RETURNS timestamptz LANGUAGE sql STABLE AS $$
     SELECT CASE jsonb_typeof(since) WHEN 'number' THEN to_timestamp((since #>> '{}')::double precision) ELSE (since #>> '{}')::timestamptz END
@@ -281,9 +290,7 @@ BEGIN
 
     subjects := ARRAY(SELECT h.subject FROM mailroster.held_subjects(changed) h);
     -- HeldMailUnknown: a purge waits until each queue has reported after the request.
-    IF EXISTS (SELECT FROM mailroster.waiting w WHERE w.action = 'Purge' AND w.since >= previous) THEN
-        subjects := subjects || 'held'::text;
-    END IF;
+    subjects := subjects || ARRAY(SELECT d.subject FROM mailroster.purging_domains(previous) d);
     IF subjects <> '{}' THEN
         PERFORM mailroster.record_change(subjects);
     END IF;
@@ -304,7 +311,8 @@ BEGIN
     DELETE FROM mailroster.held_message m WHERE m.source = queue;
     WITH gone AS (DELETE FROM mailroster.held_address h WHERE h.source = queue RETURNING h.address)
     SELECT array_agg(DISTINCT g.address) INTO freed FROM gone g;
-    PERFORM mailroster.record_change(ARRAY(SELECT h.subject FROM mailroster.held_subjects(freed) h) || 'held'::text);
+    PERFORM mailroster.record_change(ARRAY(SELECT h.subject FROM mailroster.held_subjects(freed) h
+                                           UNION ALL SELECT d.subject FROM mailroster.purging_domains('-infinity') d));
 END $$;
 
 -- Counts failed logons and locks (P5). Below the limit only the counter is written: an attack must not become a storm (P8).

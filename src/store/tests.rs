@@ -1,0 +1,184 @@
+//! Postgres is the oracle (DESIGN 2): what a plan's changes make of its rows is what the pure interpreter makes of them.
+//!
+//! The worlds are those of the plan's properties. Each runs on a database of its own, whose clock is the world's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr as _;
+
+use proptest::test_runner::{Config, TestRunner};
+use sqlx::postgres::{PgConnectOptions, PgPool};
+use sqlx::{AssertSqlSafe, Executor as _};
+
+use super::{Claim, Embedded, Leader, Location, Scope, Store};
+use crate::model::{CanonicalAddress, DomainName, ResourceKey};
+use crate::plan::Subject;
+use crate::plan::observed::Observed;
+use crate::plan::slice::Slice;
+use crate::plan::tests::generate::{Step, generate};
+use crate::plan::tests::world::{World, address};
+
+/// How many worlds; `PROPTEST_CASES` for more.
+const WORLDS: u32 = 50;
+
+const CLOCK: &str = "
+    CREATE TABLE mailroster.test_clock (at timestamptz NOT NULL);
+    INSERT INTO mailroster.test_clock VALUES (pg_catalog.now());
+    CREATE OR REPLACE FUNCTION mailroster.now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS 'SELECT at FROM mailroster.test_clock'";
+
+/// A server with the migrated database `base`.
+struct Oracle {
+    server: Embedded,
+    admin: PgPool,
+    folder: tempfile::TempDir,
+}
+
+impl Oracle {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Embedded::start(folder.path()).await.unwrap();
+        let admin = PgPool::connect(&server.url()).await.unwrap();
+        // Nothing here has to survive the machine.
+        admin.execute("ALTER SYSTEM SET fsync = off").await.unwrap();
+        admin.execute("SELECT pg_reload_conf()").await.unwrap();
+        admin.execute("CREATE DATABASE base").await.unwrap();
+        let oracle = Self { server, admin, folder };
+        let base = PgConnectOptions::from_str(&oracle.url("base")).unwrap();
+        super::migrate(&base, "mailroster").await.unwrap();
+        let pool = PgPool::connect_with(base).await.unwrap();
+        pool.execute(CLOCK).await.unwrap();
+        pool.close().await;
+        oracle
+    }
+
+    fn url(&self, database: &str) -> String {
+        self.server.url().replace("/postgres?", &format!("/{database}?"))
+    }
+
+    /// Plays a case on both sides and compares them after each step.
+    async fn agrees(&self, number: u32, steps: &[Step]) {
+        let name = format!("world{number}");
+        self.admin.execute(AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE base"))).await.unwrap();
+        let location = Location { url: self.url(&name), password_file: None };
+        let store = Store::open(&location, "mailroster leader test").unwrap();
+        let claim = Claim { installation: name, holder: "test".to_owned(), take_over: false, new_domain_grace: 3600 };
+        let leader = Leader::take(&store, &claim).await.unwrap();
+        let mut world = World::new();
+        let mut seen = BTreeSet::new();
+        for step in steps {
+            set_clock(&store, world.now).await;
+            report(&store, &world, step).await;
+            world.happen(step);
+            seen.extend(step.keys());
+            world.settle();
+            if let Step::Advance(seconds) = step {
+                world.advance(*seconds);
+            }
+            for (now, plan) in std::mem::take(&mut world.journal) {
+                set_clock(&store, now).await;
+                let executed = leader.execute(&plan.changes, &plan.audit).await;
+                executed.unwrap_or_else(|error| panic!("{error:?}, by {:#?}", plan.changes));
+            }
+            set_clock(&store, world.now).await;
+            compare(&store, &mut world, &seen, step).await;
+        }
+        store.pool().close().await;
+    }
+}
+
+async fn set_clock(store: &Store, now: jiff::Timestamp) {
+    let set = sqlx::query("UPDATE mailroster.test_clock SET at = $1::text::timestamptz").bind(now.to_string());
+    set.execute(store.pool()).await.unwrap();
+}
+
+/// What mail servers do, as rows of their own tables: the gateway's functions have tests of their own.
+async fn report(store: &Store, world: &World, step: &Step) {
+    let pool = store.pool();
+    match step {
+        Step::Held(held, count) => {
+            let source = "INSERT INTO mailroster.held_source VALUES ('queue', mailroster.now()) ON CONFLICT (source) DO UPDATE SET reported_at = EXCLUDED.reported_at";
+            pool.execute(source).await.unwrap();
+            sqlx::query("DELETE FROM mailroster.held_address WHERE address = $1").bind(held).execute(pool).await.unwrap();
+            let messages = sqlx::query("INSERT INTO mailroster.held_address SELECT 'queue', n::text, $1 FROM generate_series(1, $2) n");
+            messages.bind(held).bind(i32::try_from(*count).unwrap()).execute(pool).await.unwrap();
+        }
+        Step::Learn(sender) => {
+            let domain = address(sender).domain();
+            if world.observed.domains.contains_key(&domain) {
+                let learned = sqlx::query("INSERT INTO mailroster.learned_sender (key, domain) VALUES ($1, $2) ON CONFLICT DO NOTHING");
+                learned.bind(sender).bind(domain.as_str()).execute(pool).await.unwrap();
+            }
+        }
+        _ => {}
+    }
+}
+
+async fn compare(store: &Store, world: &mut World, seen: &BTreeSet<ResourceKey>, step: &Step) {
+    world.count();
+    let (observed, now) = store.observe(&everything(world, seen)).await.unwrap();
+    assert_eq!(now, world.now);
+    let (postgres, pure) = (comparable(&observed, &world.observed), comparable(&world.observed, &world.observed));
+    if postgres != pure {
+        let (postgres, pure) = (format!("{postgres:#?}"), format!("{pure:#?}"));
+        let only = |these: &str, those: &str| {
+            let those: BTreeSet<_> = those.lines().collect();
+            these.lines().filter(|line| !those.contains(line)).map(|line| format!("{line}\n")).collect::<String>()
+        };
+        panic!(
+            "they disagree after {step:?}. Postgres alone says:\n{}the pure interpreter alone says:\n{}in all:\n{pure}",
+            only(&postgres, &pure),
+            only(&pure, &postgres)
+        );
+    }
+}
+
+/// A scope of all that a world may hold.
+fn everything(world: &World, seen: &BTreeSet<ResourceKey>) -> Scope {
+    let observed = &world.observed;
+    let domains: BTreeSet<DomainName> = ["acme.example", "mail.acme.example", "other.example"].map(DomainName::from_store).into();
+    let locals = ["ann", "bob", "cat", "postmaster"];
+    let addresses = domains.iter().flat_map(|domain| locals.map(|local| CanonicalAddress::from_store(&format!("{local}@{domain}"))));
+    let mut subjects: BTreeSet<Subject> = addresses
+        .chain(observed.addresses.keys().cloned())
+        .flat_map(|a| [Subject::Address(a.clone()), Subject::Link(a.clone()), Subject::Member(a)])
+        .collect();
+    subjects.extend(domains.iter().cloned().map(Subject::Domain));
+    subjects.extend(["a", "b"].map(|namespace| Subject::Settings(namespace.to_owned())));
+    subjects.extend(seen.iter().map(|key| Subject::Role(key.namespace.clone(), key.name.clone())));
+    let slice = Slice { keys: seen.clone(), subjects };
+    Scope { slice, count: domains.clone(), leaving: domains.clone(), handing_over: domains }
+}
+
+/// The rows as both sides know them.
+fn comparable(of: &Observed, rows: &Observed) -> Observed {
+    let mut observed = of.clone();
+    // Both know what was reported of rows that exist; only the world remembers the rest, and that nothing was reported.
+    observed.reports.retain(|address, reports| rows.addresses.contains_key(address) && *reports != Default::default());
+    observed.learned.retain(|_, queue| !queue.is_empty());
+    observed.numbers.retain(|domain, _| rows.domains.contains_key(domain));
+    observed.transfer_blockers = std::mem::take(&mut observed.transfer_blockers)
+        .into_iter()
+        .filter(|(domain, blockers)| rows.domains.contains_key(domain) && !blockers.is_empty())
+        .collect::<BTreeMap<_, _>>();
+    observed
+}
+
+#[test]
+fn postgres_makes_of_every_plan_what_the_pure_interpreter_makes_of_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let oracle = runtime.block_on(Oracle::start());
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(WORLDS);
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 100, ..Config::default() };
+    let number = std::cell::Cell::new(0);
+    let outcome = TestRunner::new(config).run(&generate(), |steps| {
+        number.set(number.get() + 1);
+        runtime.block_on(oracle.agrees(number.get(), &steps));
+        Ok(())
+    });
+    let Oracle { server, admin, folder } = oracle;
+    runtime.block_on(async {
+        admin.close().await;
+        server.stop().await;
+    });
+    drop(folder);
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+}
