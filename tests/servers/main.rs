@@ -21,4 +21,4 @@ mod robustness;
 mod scene;
 mod support_itself;
 mod tenant;
-mod tenants;
+mod whole_tenant;
