@@ -321,9 +321,11 @@ async fn a8_a_resource_made_anew_takes_its_row_back_even_with_fail() {
     .await;
     // U1: its logon is shut after a while, and adoption opens it again.
     scene.database.move_clock(11).await;
-    eventually(Duration::from_mins(1), "the logon is shut", async || match scene.database.text("SELECT shut FROM mailroster.address").await {
-        shut if shut == "true" => Ok(()),
-        shut => Err(shut),
+    eventually(Duration::from_mins(1), "the logon is shut", async || {
+        match scene.database.text("SELECT shut FROM mailroster.address").await {
+            shut if shut == "true" => Ok(()),
+            shut => Err(shut),
+        }
     })
     .await;
     let other = resource("EmailAddress", "other", "{address: sales@acme.example, adoptionPolicy: Fail}");
