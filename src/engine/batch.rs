@@ -136,7 +136,7 @@ impl<S: Surroundings> Engine<S> {
             self.roster.close(&mut scope.slice);
             self.mark_domains(&mut scope);
         }
-        scope.count.extend(self.counting.for_batch());
+        scope.count.extend(self.counting.within(&scope.slice.subjects));
         let (observed, now) = self.leader.store().observe(&scope).await?;
         self.schedule.set_clock(now);
         self.shelter(&scope, seed).await?;
@@ -189,6 +189,7 @@ impl<S: Surroundings> Engine<S> {
     async fn hand_out(&mut self, seed: &Seed, scope: &Scope, plan: Plan, began: Instant) {
         self.observer.batch(scope.slice.keys.len(), began.elapsed());
         self.roster.forget_deleted(&seed.ended);
+        self.counting.counted(&scope.count);
         let mut concerned = BTreeSet::new();
         for change in &plan.changes {
             for subject in change.subjects() {

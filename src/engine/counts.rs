@@ -1,11 +1,12 @@
 //! When a domain's counts are due (SPEC D3, P8): soon after a quiet minute, else at most once a minute.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::model::DomainName;
+use crate::plan::Subject;
 
 const SOON: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -20,7 +21,8 @@ struct Count {
 #[derive(Debug, Default)]
 pub struct Counting {
     domains: BTreeMap<DomainName, Count>,
-    now_due: Vec<DomainName>,
+    /// To be counted with the first batch that comes through with them in it.
+    now_due: BTreeSet<DomainName>,
 }
 
 impl Counting {
@@ -37,7 +39,7 @@ impl Counting {
         self.domains.values().filter_map(|count| count.due).min()
     }
 
-    /// Takes the domains whose counts are due; [`Self::counted`] hands them to the next batch.
+    /// Takes the domains whose counts are due; [`Self::within`] gives them to the batch that has them.
     pub fn take_due(&mut self) -> Vec<DomainName> {
         let now = Instant::now();
         let mut due = Vec::new();
@@ -51,8 +53,39 @@ impl Counting {
         due
     }
 
-    /// The domains to count in the batch that begins.
-    pub fn for_batch(&mut self) -> Vec<DomainName> {
-        std::mem::take(&mut self.now_due)
+    /// What was counted last could not be told yet, and may be out of date when it can.
+    pub fn again(&mut self, domain: &DomainName) {
+        self.now_due.insert(domain.clone());
+    }
+
+    /// The domains among these that are to be counted.
+    pub fn within(&self, subjects: &BTreeSet<Subject>) -> BTreeSet<DomainName> {
+        self.now_due.iter().filter(|domain| subjects.contains(&Subject::Domain((*domain).clone()))).cloned().collect()
+    }
+
+    /// A batch that counted these came through.
+    pub fn counted(&mut self, domains: &BTreeSet<DomainName>) {
+        self.now_due.retain(|domain| !domains.contains(domain));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d3_what_is_due_stays_due_until_a_batch_that_has_it_came_through() {
+        let (acme, globex) = (DomainName::from_store("acme.example"), DomainName::from_store("globex.example"));
+        let mut counting = Counting::default();
+        counting.again(&acme);
+        let without = BTreeSet::from([Subject::Domain(globex)]);
+        assert!(counting.within(&without).is_empty());
+        let with = BTreeSet::from([Subject::Domain(acme.clone())]);
+        // A batch that is planned twice counts twice.
+        for _ in 0..2 {
+            assert_eq!(counting.within(&with), BTreeSet::from([acme.clone()]));
+        }
+        counting.counted(&counting.within(&with));
+        assert!(counting.within(&with).is_empty());
     }
 }

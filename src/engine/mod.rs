@@ -198,7 +198,12 @@ impl<S: Surroundings> Engine<S> {
             Input::Listed { kind, namespace } => {
                 self.listed.insert((kind, namespace));
             }
-            Input::Again(key) => self.touch(key),
+            Input::Again(key) => {
+                if let Some(Ok(Declared::Domain(declared))) = self.roster.get(&key).map(|resource| &resource.declared) {
+                    self.counting.again(&declared.domain);
+                }
+                self.touch(key);
+            }
             Input::Changed(dirty) => {
                 self.subjects.extend(dirty.subjects);
                 self.subjects.extend(dirty.learned.into_iter().map(Subject::Domain));

@@ -5,7 +5,7 @@ use crate::support::{eventually, resources::condition};
 use serde_json::json;
 use std::time::Duration;
 
-const ROW: &str = "SELECT (to_jsonb(a) - 'owner' - 'display' - 'was_declared')::text FROM mailroster.address a WHERE a.canonical";
+const ROW: &str = "SELECT (to_jsonb(a) - 'owner' - 'display' - 'last_owner')::text FROM mailroster.address a WHERE a.canonical";
 
 #[tokio::test]
 async fn a2_what_is_no_address_says_which_part_is_wrong_and_harms_no_other() {
@@ -301,4 +301,39 @@ async fn c8_a_suspended_resource_is_frozen_and_its_deletion_still_counts() {
         scene.database.text("SELECT coalesce(owner, 'nobody') FROM mailroster.address WHERE canonical = 'sales@acme.example'").await,
         "nobody"
     );
+}
+
+#[tokio::test]
+async fn a8_a_resource_made_anew_takes_its_row_back_even_with_fail() {
+    let scene = Scene::with_domain("acme.example").await;
+    let sales = resource("EmailAddress", "sales", "{address: sales@acme.example, adoptionPolicy: Fail}");
+    scene.cluster.apply(&scene.ours, &sales).await;
+    scene.cluster.wait_ready("EmailAddress", &scene.ours, "sales").await;
+    let row = format!("{ROW} = 'sales@acme.example'");
+    let before = scene.database.text(&row).await;
+
+    scene.cluster.delete("EmailAddress", &scene.ours, "sales").await;
+    let owner = "SELECT coalesce(owner, 'nobody') FROM mailroster.address";
+    eventually(Duration::from_mins(1), "nobody owns the row", async || match scene.database.text(owner).await {
+        owner if owner == "nobody" => Ok(()),
+        owner => Err(owner),
+    })
+    .await;
+    // U1: its logon is shut after a while, and adoption opens it again.
+    scene.database.move_clock(11).await;
+    eventually(Duration::from_mins(1), "the logon is shut", async || {
+        match scene.database.text("SELECT shut FROM mailroster.address").await {
+            shut if shut == "true" => Ok(()),
+            shut => Err(shut),
+        }
+    })
+    .await;
+    let other = resource("EmailAddress", "other", "{address: sales@acme.example, adoptionPolicy: Fail}");
+    scene.cluster.apply(&scene.ours, &other).await;
+    scene.cluster.wait_reason("EmailAddress", &scene.ours, "other", "AdoptionRefused").await;
+    scene.cluster.apply(&scene.ours, &sales).await;
+    let seen = scene.cluster.wait_ready("EmailAddress", &scene.ours, "sales").await;
+    assert_eq!(condition(&seen, "Disabled").unwrap()["status"], "False");
+    assert_eq!(scene.database.text(&row).await, before);
+    scene.cluster.wait_reason("EmailAddress", &scene.ours, "other", "AddressClaimed").await;
 }

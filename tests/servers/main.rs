@@ -29,3 +29,4 @@ mod support_itself;
 mod tenant;
 mod tenants;
 mod watching;
+mod whole_tenant;
