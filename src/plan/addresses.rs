@@ -48,11 +48,12 @@ fn settle_one(w: &mut Working<'_>, address: &CanonicalAddress) {
                 act(w, holder, address);
             }
         }
-        None => {
-            if let Owner::Ended { resource, sheltered } = owner {
-                leave(w, address, resource, sheltered);
-            }
-        }
+        None => match owner {
+            Owner::Ended { resource, sheltered } => leave(w, address, resource, sheltered),
+            // Whoever asked for the purge can't take it back any more: `release`, or a finalizer torn off (U1, U6).
+            Owner::OutOfSight => keep(w, address),
+            Owner::Nobody | Owner::Living(_) => {}
+        },
     }
 }
 
@@ -125,6 +126,15 @@ fn act(w: &mut Working<'_>, holder: &Resource, address: &CanonicalAddress) {
             if action == Action::UnlockAt { row.unlocked_at = Some(now) } else { row.codes_reset_at = Some(now) }
         }
         w.by(Subject::Address(address.clone()), holder, if action == Action::UnlockAt { "Unlocked" } else { "CodesReset" });
+    }
+}
+
+/// Calls off a purge.
+fn keep(w: &mut Working<'_>, address: &CanonicalAddress) {
+    w.unwait(address, WaitAction::Purge);
+    if let Some(row) = w.next.addresses.get_mut(address).filter(|row| row.closing) {
+        row.closing = false;
+        w.by_rule(Subject::Address(address.clone()), "PurgeCalledOff");
     }
 }
 

@@ -24,18 +24,20 @@ pub(super) fn settle(w: &mut Working<'_>) {
         let learns = row.learn_senders && !matches!(row.recipient_validation.as_str(), "Directory" | "None");
         let mut room = LIMIT.saturating_sub(w.next.numbers.get(&domain).map_or(0, |n| n.learned));
         let mut left = BTreeSet::new();
-        for address in queue {
+        for queued in queue {
+            // What mail servers report is folded by SQL, which knows less than A1 asks.
+            let Ok(parsed) = Address::parse(queued.as_str()) else {
+                continue;
+            };
+            let address = parsed.canonical().clone();
             let buried = w.next.tombstones.get(&address).is_some_and(|at| w.now.duration_since(*at) < TOMBSTONE);
             if !learns || buried || w.next.addresses.contains_key(&address) {
                 continue;
             }
             if room == 0 {
-                left.insert(address);
+                left.insert(queued);
                 continue;
             }
-            let Ok(parsed) = Address::parse(address.as_str()) else {
-                continue;
-            };
             room -= 1;
             let new = addresses::new_row(w, &parsed, &namespace, "MailFlow");
             w.next.addresses.insert(address.clone(), new);

@@ -27,6 +27,5 @@ mod robustness;
 mod scene;
 mod support_itself;
 mod tenant;
-mod tenants;
 mod watching;
 mod whole_tenant;
