@@ -50,12 +50,13 @@ impl Seed {
 impl<S: Surroundings> Engine<S> {
     /// Takes what is dirty, at most a batch of it, and sees it through.
     pub(super) async fn work(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
-        let oldest = self.dirty.values().min().copied();
+        let oldest = self.dirty.iter().map(|(_, since, _)| *since).min();
         self.observer.queue(self.dirty.len(), oldest.map_or(std::time::Duration::ZERO, |since| since.elapsed()));
         let mut seed = Seed::default();
         while seed.keys.len() < BATCH
-            && let Some(((_, key), _)) = self.dirty.pop_first()
+            && let Some((_, _, key)) = self.dirty.pop_first()
         {
+            self.queued.remove(&key);
             seed.keys.insert(key);
         }
         while seed.subjects.len() < BATCH
@@ -109,7 +110,8 @@ impl<S: Surroundings> Engine<S> {
                     return Ok(());
                 }
                 Err(StoreError::Conflict(error)) if attempt < TRIES => tracing::debug!(%error, attempt, "rows were busy; planning again"),
-                Err(StoreError::Conflict(error)) => return Err(Failure::Later(StoreError::Conflict(error))),
+                // Whoever keeps conflicting is looked for; alone, it is set aside and nobody waits for it.
+                Err(StoreError::Conflict(error)) => return Err(Failure::Broken(format!("rows stay busy: {error}"))),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -121,20 +123,27 @@ impl<S: Surroundings> Engine<S> {
         let mut slice = Slice { keys: seed.keys.clone(), subjects: seed.subjects.clone() };
         let named: BTreeSet<_> = seed.keys.union(&seed.ended).cloned().collect();
         slice.subjects.extend(self.leader.store().owned(&named).await?);
-        let of_subjects: Vec<_> = slice.subjects.iter().flat_map(|subject| self.roster.dependents(subject)).collect();
-        slice.keys.extend(
-            of_subjects
-                .into_iter()
-                .filter(|key| key.kind != Kind::AdminRole || seed.keys.contains(key) || seed.subjects.len() < BATCH / 10),
-        );
+        // A domain by itself brings in who claims it; whom its change concerns is found when it has changed.
+        let of_subjects: Vec<_> = slice
+            .subjects
+            .iter()
+            .flat_map(|subject| match subject {
+                Subject::Domain(_) => self.roster.claimants(subject).cloned().collect(),
+                _ => self.roster.dependents(subject),
+            })
+            .collect();
+        slice.keys.extend(of_subjects);
         self.roster.close(&mut slice);
         let mut scope = Scope { slice, ..Scope::default() };
-        self.mark_domains(&mut scope);
-        let guarded = self.leader.store().guarded(&scope).await?;
-        if !guarded.is_subset(&scope.slice.subjects) {
+        // What waits in a domain brings in others, and with them other domains in which something may wait.
+        loop {
+            self.mark_domains(&mut scope);
+            let guarded = self.leader.store().guarded(&scope).await?;
+            if guarded.is_subset(&scope.slice.subjects) {
+                break;
+            }
             scope.slice.subjects.extend(guarded);
             self.roster.close(&mut scope.slice);
-            self.mark_domains(&mut scope);
         }
         scope.count.extend(self.counting.within(&scope.slice.subjects));
         let (observed, now) = self.leader.store().observe(&scope).await?;
@@ -168,8 +177,15 @@ impl<S: Surroundings> Engine<S> {
     /// U4: asks the cluster whether the ends in this batch mean anything.
     async fn shelter(&mut self, scope: &Scope, seed: &Seed) -> Result<(), Failure> {
         let ending = |key: &&ResourceKey| self.roster.is_deleted(key) || self.roster.get(key).is_some_and(|resource| resource.deleting);
-        let places: BTreeSet<_> =
-            scope.slice.keys.iter().chain(&seed.ended).filter(ending).map(|key| (key.kind, key.namespace.clone())).collect();
+        let places: BTreeSet<_> = scope
+            .slice
+            .keys
+            .iter()
+            .chain(&seed.ended)
+            .chain(self.roster.deleted())
+            .filter(ending)
+            .map(|key| (key.kind, key.namespace.clone()))
+            .collect();
         if places.is_empty() {
             return Ok(());
         }
@@ -202,6 +218,7 @@ impl<S: Surroundings> Engine<S> {
                 }
             }
         }
+        self.observer.queue(self.dirty.len(), std::time::Duration::ZERO);
         for key in concerned {
             if !scope.slice.keys.contains(&key) {
                 self.touch(key);
@@ -232,7 +249,12 @@ impl<S: Surroundings> Engine<S> {
         }
         let changed = !plan.changes.is_empty();
         // Owners that were brought in by their rows alone have not been read in full: they get their word in a slice of their own.
-        for (key, verdict) in plan.verdicts.into_iter().filter(|(key, _)| scope.slice.keys.contains(key)) {
+        for (key, mut verdict) in plan.verdicts.into_iter().filter(|(key, _)| scope.slice.keys.contains(key)) {
+            // What a key owns was read for those of the seed alone: for others a right could still stand under another subject.
+            if verdict.release && !seed.keys.contains(&key) {
+                verdict.release = false;
+                self.touch(key.clone());
+            }
             self.observer.reconciled(key.kind, verdict.ready.is_fine(), changed);
             // Not `name`: a span's JSON has its own name under that key.
             let span = tracing::debug_span!("reconcile", kind = %key.kind, namespace = key.namespace, resource = key.name);
@@ -241,23 +263,10 @@ impl<S: Surroundings> Engine<S> {
         }
     }
 
-    /// D1: what joined a domain to its namespace is gone; a transfer that waited for it may go on.
-    fn unblock_transfers(&mut self, change: &Change) {
-        let domains: BTreeSet<_> =
-            change.subjects().iter().flat_map(Subject::addresses).map(crate::model::CanonicalAddress::domain).collect();
-        for domain in domains {
-            let wanted = |key: &&ResourceKey| self.roster.get(key).is_some_and(|r| r.actions.0.contains_key(&Action::TransferTo));
-            for key in self.roster.claimants(&Subject::Domain(domain)).filter(wanted).cloned().collect::<Vec<_>>() {
-                self.touch(key);
-            }
-        }
-    }
-
     fn note_change(&mut self, change: &Change) {
         match change {
             Change::PutAddress { address, .. } | Change::DeleteAddress { address, .. } => self.counting.changed(&address.domain()),
             Change::PutDomain { domain, .. } => self.counting.changed(domain),
-            Change::DeleteMember { .. } | Change::DeleteDelegation { .. } | Change::DeleteLink { .. } => self.unblock_transfers(change),
             _ => {}
         }
     }

@@ -55,13 +55,17 @@ pub struct Engine<S> {
     observer: Arc<dyn Observer>,
     outbox: mpsc::Sender<Outcome>,
     roster: Roster,
-    /// Keys to plan, with the time since when; the urgent ones first.
-    dirty: BTreeMap<(bool, ResourceKey), Instant>,
+    /// Keys to plan: the urgent ones first, each sort by age.
+    dirty: BTreeSet<(bool, Instant, ResourceKey)>,
+    /// The keys that are in `dirty`.
+    queued: BTreeSet<ResourceKey>,
     subjects: BTreeSet<Subject>,
     ended: BTreeSet<ResourceKey>,
     listed: BTreeSet<(Kind, String)>,
     expected: BTreeSet<(Kind, String)>,
     secrets: BTreeMap<(String, String), SecretView>,
+    /// Who took a password from a Secret once; whoever does not any more is left out when it is used.
+    secret_users: BTreeMap<(String, String), BTreeSet<ResourceKey>>,
     passwords: Passwords,
     schedule: Schedule,
     counting: Counting,
@@ -96,12 +100,14 @@ impl<S: Surroundings> Engine<S> {
             observer: start.observer,
             outbox: start.outbox,
             roster: Roster::default(),
-            dirty: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            queued: BTreeSet::new(),
             subjects: BTreeSet::new(),
             ended: BTreeSet::new(),
             listed: BTreeSet::new(),
             expected: start.expected,
             secrets: BTreeMap::new(),
+            secret_users: BTreeMap::new(),
             passwords,
             schedule: Schedule::default(),
             counting: Counting::default(),
@@ -137,7 +143,8 @@ impl<S: Surroundings> Engine<S> {
             }
             if self.has_work() {
                 self.work(&stop).await?;
-            } else if !self.answering {
+            } else if !self.answering && !self.roster.resources().any(crate::plan::desired::Resource::lacks_finalizer) {
+                // V3: an alias that still waits for its finalizer would be an unknown recipient.
                 self.answer().await?;
             }
         }
@@ -179,10 +186,10 @@ impl<S: Surroundings> Engine<S> {
     }
 
     fn touch(&mut self, key: ResourceKey) {
-        let urgent = self.roster.get(&key).is_some_and(|resource| {
-            resource.deleting || resource.key.kind == Kind::AdminRole || resource.key.kind == Kind::DelegateMailbox
-        });
-        self.dirty.entry((!urgent, key)).or_insert_with(Instant::now);
+        let urgent = self.roster.get(&key).is_some_and(crate::plan::desired::Resource::is_urgent);
+        if self.queued.insert(key.clone()) {
+            self.dirty.insert((!urgent, Instant::now(), key));
+        }
     }
 
     fn absorb(&mut self, input: Input) {
@@ -193,6 +200,7 @@ impl<S: Surroundings> Engine<S> {
                     self.touch(other);
                 }
                 self.offer_by_policy(&key);
+                self.passwords.in_force(&key);
                 self.ended.insert(key);
             }
             Input::Listed { kind, namespace } => {
@@ -210,6 +218,8 @@ impl<S: Surroundings> Engine<S> {
             }
             Input::Clock(now) => self.schedule.set_clock(now),
             Input::Everything => {
+                self.answering = false;
+                self.subjects.extend(self.roster.domains());
                 for key in self.roster.resources().map(|resource| resource.key.clone()).collect::<Vec<_>>() {
                     self.touch(key);
                 }
@@ -248,16 +258,18 @@ impl<S: Surroundings> Engine<S> {
         }
         self.offer_by_policy(&key);
         if let Some(secret) = secret {
+            self.secret_users.entry((key.namespace.clone(), secret.clone())).or_default().insert(key.clone());
             self.surroundings.wants_secret(&key.namespace, &secret);
             self.offer(&key);
         }
         self.touch(key);
     }
 
-    fn users_of_secret(&self, namespace: &str, name: &str) -> Vec<ResourceKey> {
+    fn users_of_secret(&mut self, namespace: &str, name: &str) -> Vec<ResourceKey> {
         let uses = |declared: &Declared| matches!(declared, Declared::Address(a) if a.password.as_ref().is_some_and(|p| p.secret == name));
-        let of_namespace = self.roster.resources().filter(|r| r.key.kind == Kind::EmailAddress && r.key.namespace == namespace);
-        of_namespace.filter(|r| r.declared.as_ref().is_ok_and(uses)).map(|r| r.key.clone()).collect()
+        let Some(users) = self.secret_users.get_mut(&(namespace.to_owned(), name.to_owned())) else { return Vec::new() };
+        users.retain(|key| self.roster.get(key).is_some_and(|resource| resource.declared.as_ref().is_ok_and(uses)));
+        users.iter().cloned().collect()
     }
 
     /// Fills in what the Secret offers a resource now.

@@ -105,7 +105,7 @@ impl Passwords {
         }
     }
 
-    /// The hash is in the store: nothing of it needs to be kept here.
+    /// The hash is in the store, or the resource is gone: nothing of it needs to be kept here.
     pub fn in_force(&mut self, resource: &ResourceKey) {
         self.done.remove(resource);
         self.values.remove(resource);

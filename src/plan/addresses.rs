@@ -2,7 +2,7 @@
 
 use super::desired::{Action, AddressDeclared, Resource, Violation};
 use super::guard;
-use super::observed::{AddressRow, DomainRow, WaitAction};
+use super::observed::{AddressRow, WaitAction};
 use super::passwords;
 use super::reason::Reason;
 use super::subject::Subject;
@@ -198,7 +198,7 @@ pub(super) fn judge(w: &mut Working<'_>, resource: &Resource, declared: &Address
         let ready = if resource.suspended { Violation::new(Reason::Suspended, "") } else { refusal(w, resource, declared) }.into();
         return Verdict { conditions: absent_conditions(&ready), ..super::blank(resource, ready, Detail::Address(Box::default())) };
     };
-    let credential = passwords::judge(w, resource, declared, &row);
+    let credential = passwords::judge(w, declared, &row);
     let purge = purge_detail(w, resource, address);
     let mut ready = Finding::fine(format!("{address} is in force"));
     if !credential.status && credential.reason != Reason::NotManaged {
@@ -250,7 +250,6 @@ fn conditions(
     credential: Condition,
     purge: Option<&PurgeDetail>,
 ) -> Vec<Condition> {
-    let domain = w.next.domains.get(&address.domain());
     vec![
         match w.next.lock(address, w.now) {
             Some((count, until)) => Condition::new(
@@ -290,7 +289,7 @@ fn conditions(
             None => Condition::quiet("PermissionsInherited", false, Reason::NotAlias),
         },
         Condition::quiet("HolderChanged", false, Reason::SameHolder),
-        mail_accepted(w, row, domain),
+        mail_accepted(w, address, row),
     ]
 }
 
@@ -307,26 +306,22 @@ fn disabled(row: &AddressRow) -> Condition {
     }
 }
 
-/// V1, as a condition: whether the domain's mode accepts mail to the address.
-pub(super) fn mail_accepted(w: &Working<'_>, row: &AddressRow, domain: Option<&DomainRow>) -> Condition {
-    let mode = domain.map_or("", |domain| domain.recipient_validation.as_str());
+/// V1, as a condition: what the view mailroster.recipient says of the row.
+pub(super) fn mail_accepted(w: &Working<'_>, address: &CanonicalAddress, row: &AddressRow) -> Condition {
     let refused = |reason: Reason| Condition::new("MailAccepted", false, reason, reason.meaning());
-    let from_directory = |row: &AddressRow| matches!(row.origin.as_str(), "Directory" | "DistributionList");
-    if row.closing {
+    let mode = |address: &CanonicalAddress| w.next.domains.get(&address.domain()).map(|domain| domain.recipient_validation.as_str());
+    let primary = w.next.links.get(address).map(|link| &link.primary);
+    let primary_row = primary.and_then(|primary| w.next.addresses.get(primary));
+    if row.closing || primary_row.is_some_and(|primary| primary.closing) {
         return refused(Reason::Purging);
     }
-    match mode {
-        "None" => refused(Reason::SendsOnly),
-        "Directory" if !from_directory(row) && !accepted_through_primary(w, row) => refused(Reason::DirectoryOnly),
+    let origin = primary_row.map_or(row.origin.as_str(), |primary| primary.origin.as_str());
+    // In Directory mode an alias follows its primary, which may lie in a domain of another mode (L3).
+    match (mode(address), primary.and_then(mode)) {
+        (Some("None"), _) | (Some("Directory"), Some("None")) => refused(Reason::SendsOnly),
+        (Some("Directory"), None | Some("Directory")) if !matches!(origin, "Directory" | "DistributionList") => {
+            refused(Reason::DirectoryOnly)
+        }
         _ => Condition::quiet("MailAccepted", true, Reason::Accepted),
     }
-}
-
-/// V1, Directory: an alias is accepted when its primary is.
-fn accepted_through_primary(w: &Working<'_>, row: &AddressRow) -> bool {
-    let address = row.keys.first().map(|key| CanonicalAddress::from_store(key));
-    let primary = address.and_then(|address| w.next.links.get(&address)).map(|link| link.primary.clone());
-    primary
-        .and_then(|primary| w.next.addresses.get(&primary))
-        .is_some_and(|primary| !primary.closing && matches!(primary.origin.as_str(), "Directory" | "DistributionList"))
 }

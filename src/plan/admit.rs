@@ -34,7 +34,7 @@ pub trait Admit {
 pub fn actions(annotations: &BTreeMap<String, String>, kind: crate::model::Kind) -> Actions {
     let token = |action: Action| {
         let value = annotations.get(&format!("{}/{}", names::GROUP, action.as_str()))?;
-        (!value.is_empty() && value.chars().count() <= names::LONGEST_TOKEN).then(|| value.clone())
+        (!value.is_empty() && !value.contains(char::is_control) && value.chars().count() <= names::LONGEST_TOKEN).then(|| value.clone())
     };
     Actions(Action::ALL.into_iter().filter(|action| action.known_to(kind)).filter_map(|action| Some((action, token(action)?))).collect())
 }

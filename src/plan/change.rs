@@ -324,10 +324,4 @@ impl Change {
             | Self::DeleteWait { .. } => vec![],
         }
     }
-
-    /// Whether it takes something away, or lets somebody in again: such work goes before other work.
-    #[must_use]
-    pub fn is_urgent(&self) -> bool {
-        matches!(self, Self::DeleteMember { .. } | Self::DeleteDelegation { .. } | Self::DeleteLink { .. })
-    }
 }

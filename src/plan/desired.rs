@@ -264,6 +264,16 @@ impl Resource {
         of(self) == of(other)
     }
 
+    /// Whether it takes something away or lets somebody in again: that goes before other work, however much there is of it.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        let acts = [Action::UnlockAt, Action::ResetCodesAt, Action::Unlock, Action::ResetCodes]
+            .iter()
+            .any(|action| self.actions.0.contains_key(action));
+        let disables = matches!(&self.declared, Ok(Declared::Address(a)) if a.disabled == Some(true));
+        self.deleting || acts || disables || matches!(self.key.kind, Kind::AdminRole | Kind::DelegateMailbox)
+    }
+
     /// Age order among claimants of one subject (A6).
     #[must_use]
     pub fn seniority(&self) -> (Timestamp, &str, &str) {

@@ -305,7 +305,9 @@ fn addresses_remain(w: &Working<'_>, domain: &DomainName) -> String {
 
 /// V4: where postmaster@ and abuse@ go.
 fn postmaster(w: &Working<'_>, domain: &DomainName, declared: &DomainDeclared) -> Condition {
-    let there = |address: &CanonicalAddress| w.next.addresses.contains_key(address);
+    let ours = w.next.domains.get(domain).map(|row| row.namespace.as_str());
+    let there =
+        |address: &CanonicalAddress| w.next.addresses.get(address).is_some_and(|row| Some(row.namespace.as_str()) == ours && !row.closing);
     let routed = declared.postmaster.as_ref().is_some_and(there);
     let missing: BTreeSet<_> = ["abuse", "postmaster"]
         .into_iter()

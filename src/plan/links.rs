@@ -35,8 +35,11 @@ fn release_if_ended(w: &mut Working<'_>, alias: &CanonicalAddress) {
         return;
     };
     let subject = Subject::Link(alias.clone());
-    let Owner::Ended { resource, sheltered } = w.owner(Kind::AliasLink, &row.namespace, row.owner.as_deref(), &subject) else {
-        return;
+    let (resource, sheltered) = match w.owner(Kind::AliasLink, &row.namespace, row.owner.as_deref(), &subject) {
+        Owner::Ended { resource, sheltered } => (resource, sheltered),
+        // Nobody can take its end back any more: `release`, or a finalizer torn off (U1, U6).
+        Owner::OutOfSight => return w.unwait(alias, WaitAction::Unlink),
+        Owner::Nobody | Owner::Living(_) => return,
     };
     if sheltered {
         w.unwait(alias, WaitAction::Unlink);
@@ -234,7 +237,7 @@ pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &LinkDeclare
         return Verdict { conditions: absent_conditions(&ready), release: false, ..super::blank(resource, ready, nothing) };
     };
     let accepted = match w.next.addresses.get(alias) {
-        Some(address) => addresses::mail_accepted(w, address, w.next.domains.get(&alias.domain())),
+        Some(address) => addresses::mail_accepted(w, alias, address),
         None => Condition::quiet("MailAccepted", false, Reason::PrimaryNotFound),
     };
     let conditions = vec![accepted, Condition::quiet("DirectoryDisagrees", false, Reason::NoDisagreement)];

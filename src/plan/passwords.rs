@@ -70,7 +70,7 @@ fn in_force(w: &Working<'_>, address: &CanonicalAddress, fingerprint: &[u8], key
 }
 
 /// CredentialReady.
-pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &AddressDeclared, row: &AddressRow) -> Condition {
+pub(super) fn judge(w: &Working<'_>, declared: &AddressDeclared, row: &AddressRow) -> Condition {
     let no = |reason: Reason, message: &str| Condition::new("CredentialReady", false, reason, message);
     let address = declared.address.canonical();
     let Some(password) = &declared.password else {
@@ -79,7 +79,6 @@ pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &AddressDecl
     if row.is_alias {
         return Condition::new("CredentialReady", true, Reason::NotManaged, "the address is an alias: its password is not used");
     }
-    let _ = resource;
     match &password.offer {
         Offer::Unread => no(Reason::PasswordPending, "the Secret has not been read yet"),
         Offer::Missing(message) => no(Reason::SecretNotFound, message),

@@ -116,6 +116,16 @@ impl Roster {
         }
     }
 
+    /// Resources whose end was seen and is not carried out yet.
+    pub fn deleted(&self) -> impl Iterator<Item = &ResourceKey> {
+        self.deleted.iter()
+    }
+
+    /// Every domain that somebody claims.
+    pub fn domains(&self) -> impl Iterator<Item = Subject> + '_ {
+        self.claims.keys().filter(|subject| matches!(subject, Subject::Domain(_))).cloned()
+    }
+
     #[must_use]
     pub fn is_deleted(&self, key: &ResourceKey) -> bool {
         self.deleted.contains(key)
