@@ -22,6 +22,7 @@ pub struct Lease {
     api: Api<LeaseObject>,
     holder: String,
     held: Mutex<LeaseObject>,
+    renewed: Mutex<Instant>,
 }
 
 /// Who we are: the pod's name, and a part of our own for each start.
@@ -44,8 +45,9 @@ impl Lease {
         let mut observed: Option<(String, Instant)> = None;
         let mut told = false;
         loop {
-            match Self::attempt(&api, &holder, &mut observed).await {
-                Ok(Some(object)) => return Ok(Self { api, holder, held: Mutex::new(object) }),
+            let attempt = tokio::time::timeout(CALL, Self::attempt(&api, &holder, &mut observed));
+            match attempt.await.unwrap_or(Ok(None)) {
+                Ok(Some(object)) => return Ok(Self { api, holder, held: Mutex::new(object), renewed: Mutex::new(Instant::now()) }),
                 Ok(None) if !told => {
                     told = true;
                     tracing::info!("another controller leads; waiting for its Lease");
@@ -94,38 +96,45 @@ impl Lease {
         }
     }
 
-    /// Renews the Lease until it is lost; returns only then.
+    /// Renews the Lease until it is lost; returns only then. Never later than [`GIVE_UP`] after the last renewal.
     pub async fn keep(&self) -> Error {
-        let mut renewed = Instant::now();
         loop {
-            tokio::time::sleep(if renewed.elapsed() < RENEW { RENEW } else { Duration::from_secs(1) }).await;
-            let mut held = self.held.lock().await;
-            let mut next = held.clone();
-            if let Some(spec) = &mut next.spec {
-                spec.renew_time = Some(MicroTime(super::stamp::micro()));
-            }
-            match tokio::time::timeout(CALL, self.api.replace(NAME, &PostParams::default(), &next)).await {
-                Ok(Ok(object)) => {
-                    *held = object;
-                    renewed = Instant::now();
-                }
-                Ok(Err(kube::Error::Api(status))) if status.code == 409 || status.code == 404 => {
-                    // Somebody else wrote it. Ours only if it still names us.
-                    match tokio::time::timeout(CALL, self.api.get_opt(NAME)).await {
-                        Ok(Ok(Some(object))) if object.spec.as_ref().and_then(|s| s.holder_identity.as_ref()) == Some(&self.holder) => {
-                            *held = object;
-                        }
-                        Ok(Ok(_)) => return Error::LeaseLost,
-                        _ => {}
-                    }
-                }
-                Ok(Err(error)) => tracing::warn!(%error, "the Lease could not be renewed"),
-                Err(_) => tracing::warn!("the Lease could not be renewed in time"),
-            }
-            if renewed.elapsed() > GIVE_UP {
-                return Error::LeaseLost;
+            let renewed = *self.renewed.lock().await;
+            let pause = if renewed.elapsed() < RENEW { RENEW.saturating_sub(renewed.elapsed()) } else { Duration::from_secs(1) };
+            tokio::time::sleep(pause).await;
+            match tokio::time::timeout_at(renewed + GIVE_UP, self.renew()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(lost)) => return lost,
+                Err(_) => return Error::LeaseLost,
             }
         }
+    }
+
+    async fn renew(&self) -> Result<(), Error> {
+        let mut held = self.held.lock().await;
+        let mut next = held.clone();
+        if let Some(spec) = &mut next.spec {
+            spec.renew_time = Some(MicroTime(super::stamp::micro()));
+        }
+        match tokio::time::timeout(CALL, self.api.replace(NAME, &PostParams::default(), &next)).await {
+            Ok(Ok(object)) => {
+                *held = object;
+                *self.renewed.lock().await = Instant::now();
+            }
+            Ok(Err(kube::Error::Api(status))) if status.code == 409 || status.code == 404 => {
+                // Somebody else wrote it. Ours only if it still names us.
+                match tokio::time::timeout(CALL, self.api.get_opt(NAME)).await {
+                    Ok(Ok(Some(object))) if object.spec.as_ref().and_then(|s| s.holder_identity.as_ref()) == Some(&self.holder) => {
+                        *held = object
+                    }
+                    Ok(Ok(_)) => return Err(Error::LeaseLost),
+                    _ => {}
+                }
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "the Lease could not be renewed"),
+            Err(_) => tracing::warn!("the Lease could not be renewed in time"),
+        }
+        Ok(())
     }
 
     /// Gives the Lease back, so that the next one need not wait.

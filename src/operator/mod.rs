@@ -211,14 +211,17 @@ async fn follow_store(leader: Arc<Leader>, inbox: mpsc::Sender<Input>, stop: Can
     while !stop.is_cancelled() {
         let followed = async {
             let mut feed = Feed::open(leader.store()).await?;
-            // After a break the store may be another one than before: an older copy has seen fewer batches (DESIGN 4).
-            let (now_at, _) = leader.state().await?;
-            if now_at < batches && inbox.send(Input::Everything).await.is_err() {
-                return Ok(());
-            }
             loop {
+                // After a break the store may be another one than before: an older copy has seen fewer batches (DESIGN 4).
+                let seen = std::mem::replace(&mut batches, leader.state().await?.0);
+                if batches < seen {
+                    tracing::warn!(seen, now = batches, "the store is older than it was; planning everything anew");
+                    leader.hush().await?;
+                    if inbox.send(Input::Everything).await.is_err() {
+                        return Ok(());
+                    }
+                }
                 let dirty = feed.take().await?;
-                batches = leader.state().await?.0.max(batches);
                 let clock = Input::Clock(leader.store().now().await?);
                 if inbox.send(clock).await.is_err() || (!dirty.is_empty() && inbox.send(Input::Changed(dirty)).await.is_err()) {
                     return Ok(());

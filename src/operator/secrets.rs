@@ -15,6 +15,11 @@ use crate::api::names::{READABLE_LABEL, READABLE_VALUE};
 use crate::engine::{Input, SecretView};
 use crate::model::Secret;
 
+/// Bytes of a value that are kept.
+const LONGEST: usize = 4_096;
+/// Between two looks at a Secret that can't be looked up.
+const PAUSE: Duration = Duration::from_secs(5);
+
 /// Where resources say which Secrets they want. The engine must not wait for the watcher, which itself waits for the engine's inbox:
 /// so a set, as large as there are Secrets to want, and not a channel.
 pub struct Secrets {
@@ -50,6 +55,7 @@ struct Watcher {
     inbox: mpsc::Sender<Input>,
     stop: CancellationToken,
     places: BTreeMap<String, Place>,
+    wishes: Arc<Wishes>,
     events: mpsc::Sender<(String, Event)>,
 }
 
@@ -66,7 +72,7 @@ impl Secrets {
         let asked = wishes.clone();
         let (events, mut happened) = mpsc::channel(256);
         tokio::spawn(async move {
-            let mut watcher = Watcher { client, inbox, stop: stop.clone(), places: BTreeMap::new(), events };
+            let mut watcher = Watcher { client, inbox, wishes: asked.clone(), stop: stop.clone(), places: BTreeMap::new(), events };
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -146,7 +152,8 @@ impl Watcher {
                 let name = object.metadata.name.clone().unwrap_or_default();
                 place.seen.insert(name.clone());
                 let data = object.data.unwrap_or_default();
-                let values = data.into_iter().map(|(key, value)| (key, Secret::new(value.0))).collect();
+                // No password is so long; what else a Secret holds must not fill our memory. The rest is too long for any policy.
+                let values = data.into_iter().map(|(key, value)| (key, Secret::new(value.0.into_iter().take(LONGEST).collect()))).collect();
                 self.tell(&namespace, &name, SecretView::Values(values)).await;
             }
             Event::Deleted(name) => {
@@ -192,14 +199,25 @@ impl Watcher {
                 return;
             }
             Ok(Ok(Some(_))) => SecretView::Unlabelled,
+            // It may be watched but not looked up by name: then all that is known is that no labelled one is there.
             Ok(Err(kube::Error::Api(status))) if status.code == 403 => SecretView::Absent,
             Ok(Err(error)) => {
                 tracing::warn!(namespace, %error, "a Secret can't be looked up");
-                SecretView::Absent
+                return self.again(namespace, name);
             }
-            Err(_) => SecretView::Absent,
+            Err(_) => return self.again(namespace, name),
         };
         self.tell(namespace, name, view).await;
+    }
+
+    /// Asks once more in a while; nothing is told until it is known.
+    fn again(&self, namespace: &str, name: &str) {
+        let (wishes, wish) = (self.wishes.clone(), (namespace.to_owned(), name.to_owned()));
+        tokio::spawn(async move {
+            tokio::time::sleep(PAUSE).await;
+            wishes.new.lock().unwrap_or_else(PoisonError::into_inner).insert(wish);
+            wishes.wake.notify_one();
+        });
     }
 
     async fn tell(&self, namespace: &str, name: &str, view: SecretView) {

@@ -26,6 +26,8 @@ use crate::plan::reason::Reason;
 use crate::plan::{Note, Verdict};
 
 const IN_FLIGHT: usize = 64;
+/// Verdicts kept while writes lag; beyond it the engine waits for us.
+const MOST_WAITING: usize = 4_096;
 /// A write that takes longer has failed.
 const CALL: Duration = Duration::from_secs(15);
 /// Counts alone are told at most this often (P8).
@@ -49,7 +51,9 @@ struct Known {
     /// Digests of what we wrote last.
     wrote: Option<(u64, u64)>,
     counted: Option<Instant>,
-    /// Times it read back different, and when it may be written again.
+    /// Digests of what the last verdict wanted.
+    wanted: Option<(u64, u64)>,
+    /// Times that came back different, and when it may be written again.
     strikes: u32,
     not_before: Option<Instant>,
 }
@@ -74,6 +78,8 @@ pub struct Writer {
     waiting: BTreeMap<ResourceKey, Work>,
     busy: BTreeSet<ResourceKey>,
     later: BTreeMap<ResourceKey, Instant>,
+    /// To be planned again. The engine may itself be waiting for us, so the inbox is never waited for here.
+    again: BTreeSet<ResourceKey>,
     tally: Tally,
     writes: JoinSet<Done>,
 }
@@ -90,6 +96,7 @@ impl Writer {
             waiting: BTreeMap::new(),
             busy: BTreeSet::new(),
             later: BTreeMap::new(),
+            again: BTreeSet::new(),
             tally: Tally::default(),
             writes: JoinSet::new(),
         }
@@ -98,26 +105,38 @@ impl Writer {
     /// Runs until the engine is gone and all it said is written.
     pub async fn run(mut self, mut outcomes: mpsc::Receiver<Outcome>, mut sightings: mpsc::Receiver<Sighting>) {
         let mut open = true;
+        let inbox = self.inbox.clone();
         while open || !self.waiting.is_empty() || !self.writes.is_empty() {
             let next_later = self.later.values().min().copied();
             tokio::select! {
-                Some(done) = self.writes.join_next() => {
-                    if let Ok(done) = done {
-                        self.done(done);
+                Some(done) = self.writes.join_next() => match done {
+                    Ok(done) => self.done(done),
+                    // A write that panicked leaves its resource without a status for good; whoever supervises us starts anew.
+                    Err(error) => return tracing::error!(%error, "a status write broke"),
+                },
+                Some(sighting) = sightings.recv() => self.sighted(sighting),
+                outcome = outcomes.recv(), if open && self.waiting.len() < MOST_WAITING => {
+                    // What a verdict speaks of was seen before it was planned: take that in first.
+                    while let Ok(sighting) = sightings.try_recv() {
+                        self.sighted(sighting);
+                    }
+                    match outcome {
+                        None => open = false,
+                        Some(Outcome::Verdict { key, verdict }) => self.waiting.entry(key).or_default().verdict = Some(verdict),
+                        Some(Outcome::Note(note)) => self.waiting.entry(note.key.clone()).or_default().notes.push(note),
                     }
                 }
-                Some(sighting) = sightings.recv() => self.sighted(sighting).await,
-                outcome = outcomes.recv(), if open && self.waiting.len() < 4_096 => match outcome {
-                    None => open = false,
-                    Some(Outcome::Verdict { key, verdict }) => self.waiting.entry(key).or_default().verdict = Some(verdict),
-                    Some(Outcome::Note(note)) => self.waiting.entry(note.key.clone()).or_default().notes.push(note),
-                },
+                Ok(permit) = inbox.reserve(), if !self.again.is_empty() => {
+                    if let Some(key) = self.again.pop_first() {
+                        permit.send(Input::Again(key));
+                    }
+                }
                 () = async { match next_later { Some(at) => tokio::time::sleep_until(at).await, None => std::future::pending().await } } => {
                     let now = Instant::now();
                     let due: Vec<_> = self.later.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
                     for key in due {
                         self.later.remove(&key);
-                        let _ = self.inbox.send(Input::Again(key)).await;
+                        self.again.insert(key);
                     }
                 }
             }
@@ -125,7 +144,7 @@ impl Writer {
         }
     }
 
-    async fn sighted(&mut self, sighting: Sighting) {
+    fn sighted(&mut self, sighting: Sighting) {
         match sighting {
             Sighting::Gone(key) => {
                 if let Some(known) = self.known.remove(&key) {
@@ -143,6 +162,7 @@ impl Writer {
                 let known = self.known.entry(key.clone()).or_default();
                 if known.shadow.uid != shadow.uid {
                     *known = Known::default();
+                    self.waiting.remove(&key);
                 }
                 let has = shadow.finalizers.iter().any(|finalizer| finalizer == names::FINALIZER);
                 if !deleting && wants_finalizer != has {
@@ -151,21 +171,21 @@ impl Writer {
                 let strange = known.wrote.is_some_and(|wrote| wrote != (shadow.hard, shadow.soft));
                 known.shadow = *shadow;
                 if strange && !self.busy.contains(&key) {
-                    self.read_back_different(key).await;
+                    self.read_back_different(key);
                 }
             }
         }
     }
 
     /// Somebody else wrote our status, or the API server made something else of it.
-    async fn read_back_different(&mut self, key: ResourceKey) {
+    fn read_back_different(&mut self, key: ResourceKey) {
         let Some(known) = self.known.get_mut(&key) else { return };
         self.metrics.status_repeated(key.kind);
         let pause = if known.strikes == 0 { Duration::ZERO } else { (AGAIN.0 * 2_u32.saturating_pow(known.strikes - 1)).min(AGAIN.1) };
         known.strikes = known.strikes.saturating_add(1);
         known.wrote = None;
         if pause.is_zero() {
-            let _ = self.inbox.send(Input::Again(key)).await;
+            self.again.insert(key);
         } else {
             let at = Instant::now() + pause;
             known.not_before = Some(at);
@@ -233,6 +253,11 @@ fn prepare(key: &ResourceKey, known: &mut Known, work: &mut Work, later: &mut BT
         } else {
             let new = render::status(verdict, &known.shadow, stamp::now());
             let (hard, soft) = digests(&new);
+            // C3: another verdict is written at once; only the same one over and over has to wait.
+            if known.wanted.replace((hard, soft)) != Some((hard, soft)) {
+                known.strikes = 0;
+                known.not_before = None;
+            }
             let counts_only = hard == known.shadow.hard && soft != known.shadow.soft;
             let too_soon = known.counted.map(|at| at + COUNTS).filter(|at| *at > now);
             if let Some(at) = known.not_before.filter(|at| *at > now) {
@@ -290,8 +315,8 @@ impl Write {
                 }
                 // Gone, or another by the same name: the watch tells.
                 Ok(Err(kube::Error::Api(error))) if matches!(error.code, 404 | 409) => return done,
-                Ok(Err(error)) => return self.again(done, &error.to_string()).await,
-                Err(_) => return self.again(done, "no answer in time").await,
+                Ok(Err(error)) => return self.again(&metrics, done, &error.to_string()).await,
+                Err(_) => return self.again(&metrics, done, "no answer in time").await,
             }
         }
         for note in &self.notes {
@@ -314,8 +339,8 @@ impl Write {
                     done.shadow = Some(shadow);
                     return done;
                 }
-                Ok(Err(error)) => return self.again(done, &error.to_string()).await,
-                Err(_) => return self.again(done, "no answer in time").await,
+                Ok(Err(error)) => return self.again(&metrics, done, &error.to_string()).await,
+                Err(_) => return self.again(&metrics, done, "no answer in time").await,
             }
         }
         done.shadow = Some(shadow);
@@ -323,10 +348,11 @@ impl Write {
     }
 
     /// A passing fault: the same once more, after a pause with jitter.
-    async fn again(self, mut done: Done, error: &str) -> Done {
+    async fn again(self, metrics: &Metrics, mut done: Done, error: &str) -> Done {
         tracing::warn!(kind = %self.key.kind, namespace = self.key.namespace, name = self.key.name, error, "a status could not be written; trying again");
+        metrics.status_written(self.key.kind, Ended::Failed);
         let jitter = u64::from(uuid::Uuid::new_v4().as_bytes()[0]) * 8;
-        tokio::time::sleep(Duration::from_millis(500 + jitter)).await;
+        tokio::time::sleep(Duration::from_millis(1_000 + jitter)).await;
         done.failed = Some(self.work);
         done
     }

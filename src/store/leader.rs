@@ -124,6 +124,17 @@ impl Leader {
         row.ok_or(StoreError::Deposed)
     }
 
+    /// V3: until everything was planned anew mail servers are not answered: this store is an older copy.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn hush(&self) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        sqlx::query("UPDATE mailroster.installation SET answers_since = NULL").execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
     /// V3: from now on mail servers are answered. Called once a plan made from complete lists was executed.
     pub async fn answer(&self) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
