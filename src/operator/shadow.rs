@@ -13,7 +13,14 @@ use crate::model::ResourceKey;
 /// Something a watch saw.
 #[derive(Debug)]
 pub enum Sighting {
-    Seen { key: ResourceKey, shadow: Box<Shadow>, wants_finalizer: bool, deleting: bool },
+    /// `decoded`: the shadow has the status. An object that does not decode shows nothing but its metadata.
+    Seen {
+        key: ResourceKey,
+        shadow: Box<Shadow>,
+        decoded: bool,
+        wants_finalizer: bool,
+        deleting: bool,
+    },
     Gone(ResourceKey),
 }
 
@@ -91,6 +98,12 @@ impl Shadow {
             .collect();
         self.addresses = status.get("addresses").cloned();
         self
+    }
+
+    /// The same resource with the status that was known before.
+    pub fn with_status_of(self, other: &Self) -> Self {
+        let Self { uid, version, finalizers, .. } = self;
+        Self { uid, version, finalizers, ..other.clone() }
     }
 
     /// Whether this was seen before that: a watch may bring what a later answer has overtaken.

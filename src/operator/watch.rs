@@ -154,7 +154,8 @@ impl Watch {
         let status = object.0.as_ref().ok().and_then(|object| object.status());
         let shadow = Shadow::of(object.meta_ref(), status);
         let wants_finalizer = resource.wants_finalizer();
-        let sighting = Sighting::Seen { key: key.clone(), shadow: Box::new(shadow), wants_finalizer, deleting: resource.deleting };
+        let (shadow, decoded, deleting) = (Box::new(shadow), object.0.is_ok(), resource.deleting);
+        let sighting = Sighting::Seen { key: key.clone(), shadow, decoded, wants_finalizer, deleting };
         let _ = self.seen.send(sighting).await;
         let _ = self.inbox.send(Input::Applied(Box::new(resource))).await;
         Some(key)

@@ -153,10 +153,15 @@ impl Writer {
                 self.waiting.remove(&key);
                 self.later.remove(&key);
             }
-            Sighting::Seen { key, shadow, wants_finalizer, deleting } => {
+            Sighting::Seen { key, mut shadow, decoded, wants_finalizer, deleting } => {
                 let old = self.known.get(&key).map(|known| &known.shadow);
                 if old.is_some_and(|old| shadow.is_older_than(old)) {
                     return;
+                }
+                // What we wrote to a resource that does not decode is never read back: what we know of it stands, else it would be
+                // written again and again (C3).
+                if let Some(old) = old.filter(|old| !decoded && old.uid == shadow.uid) {
+                    *shadow = shadow.with_status_of(old);
                 }
                 self.tally.replace(&self.metrics, key.kind, old, Some(&shadow));
                 let known = self.known.entry(key.clone()).or_default();

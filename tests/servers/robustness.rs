@@ -87,12 +87,16 @@ async fn v3_mail_servers_wait_for_the_first_complete_plan_and_an_unreadable_reso
         let seen = cluster.wait_reason("EmailAddress", &namespace, name, "SpecUnreadable").await;
         assert!(stalled(&seen) && message(&seen).contains(env!("CARGO_PKG_VERSION")), "{seen:#}");
     }
+    let unreadable = cluster.get("EmailAddress", &namespace, "info").await.unwrap();
     cluster.apply(&namespace, &resource("EmailAddress", "sales", "{address: sales@acme.example}")).await;
     cluster.wait_ready("EmailAddress", &namespace, "sales").await;
     database.move_clock(90_000).await;
     cluster.apply(&namespace, &resource("EmailAddress", "more", "{address: more@acme.example}")).await;
     cluster.wait_ready("EmailAddress", &namespace, "more").await;
     assert_eq!(database.text(row).await, before, "what it had in force stands");
+    let told = cluster.get("EmailAddress", &namespace, "info").await.unwrap();
+    assert_eq!(version(&told), version(&unreadable), "C3: it is told once");
+    assert_eq!(operator.metric("mailroster_status_repeats_total").await, None);
 
     // In a shape that decodes it goes on.
     cluster.apply(&namespace, &resource("EmailAddress", "info", "{address: info@acme.example, disabled: false}")).await;
