@@ -120,42 +120,37 @@ const ROSTER: &str = "
     INSERT INTO mailroster.domain_key (key, domain_id) SELECT name, id FROM mailroster.domain;
     INSERT INTO mailroster.address (canonical, display, domain_id, namespace, origin, owner, is_alias)
     SELECT v.a, v.a, d.id, 'acme', 'Manual', v.o, v.alias
-    FROM (VALUES ('sales@acme.example', 'sales', false), ('sales@acme.example', NULL, true), ('info@other.example', NULL, false)) v (a, o, alias)
+    FROM (VALUES ('it@acme.example', 'it', false), ('sales@acme.example', NULL, true), ('info@other.example', NULL, false)) v (a, o, alias)
     JOIN mailroster.domain d ON d.name = split_part(v.a, '@', 2);
     INSERT INTO mailroster.address_key (key, address_id) SELECT canonical, id FROM mailroster.address;
     INSERT INTO mailroster.link (alias_id, primary_id, namespace, owner, origin, made_row)
     SELECT s.id, a.id, 'acme', 'sales', 'Declared', true
-    FROM mailroster.address s, mailroster.address a WHERE s.canonical LIKE 'sales@%' AND a.canonical LIKE 'sales@%';
+    FROM mailroster.address s, mailroster.address a WHERE s.canonical LIKE 'sales@%' AND a.canonical LIKE 'it@%';
     INSERT INTO mailroster.delegation (reader_id, mailbox_id, namespace, owner)
-    SELECT a.id, b.id, 'acme', 'a-b' FROM mailroster.address a, mailroster.address b WHERE a.canonical LIKE 'sales@%' AND b.canonical LIKE 'info@%';";
+    SELECT a.id, b.id, 'acme', 'a-b' FROM mailroster.address a, mailroster.address b WHERE a.canonical LIKE 'it@%' AND b.canonical LIKE 'info@%';";
 
 #[tokio::test]
 async fn explain_tells_the_answer_of_the_mail_servers_and_why() {
     let database = support::fresh_database().await;
-    let ran = on_store(&database, &["explain", "sales@acme.example"]).await;
-    assert!(ran.status == 0 && ran.out.starts_with("sales@acme.example: deferred (451)\n"), "{ran:?}");
+    let ran = on_store(&database, &["explain", "it@acme.example"]).await;
+    assert!(ran.status == 0 && ran.out.starts_with("it@acme.example: deferred (451)\n"), "{ran:?}");
     assert!(ran.out.contains("the roster is not complete yet"), "{ran:?}");
 
     database.execute(ROSTER).await;
     database
-        .execute("SELECT gateway.record_logon_v1(gen_random_uuid(), 'sales@acme.example', 'wrong_password', 'imap'); SELECT gateway.record_held_v1('mx1', '[{\"id\": \"1\", \"since\": 1700000000, \"state\": \"held\", \"addresses\": [\"sales@acme.example\"]}]')")
+        .execute("SELECT gateway.record_logon_v1(gen_random_uuid(), 'it@acme.example', 'wrong_password', 'imap'); SELECT gateway.record_held_v1('mx1', '[{\"id\": \"1\", \"since\": 1700000000, \"state\": \"held\", \"addresses\": [\"sales@acme.example\"]}]')")
         .await;
     for (address, verdict, words) in [
         (
-            "Sales+x@acme.example",
+            "It+x@acme.example",
             "accepted",
-            &[
-                "EmailAddress acme/sales",
-                "sub-address sign",
-                "may read        info@other.example",
-                "failed logons   1 of 5",
-                "1 held at mx1",
-            ][..],
+            &["EmailAddress acme/it", "sub-address sign", "may read        info@other.example", "failed logons   1 of 5", "1 held at mx1"]
+                [..],
         ),
-        ("sales@acme.example", "accepted", &["alias of        sales@acme.example (AliasLink acme/sales)", "an alias inherits it"]),
+        ("sales@acme.example", "accepted", &["alias of        it@acme.example (AliasLink acme/sales)", "an alias inherits it"]),
         ("nobody@acme.example", "refused (550)", &["not in the roster (mode Known", "no row", "first outbound mail"]),
         ("postmaster@acme.example", "deferred (451)", &["must have a postmaster@"]),
-        ("info@other.example", "deferred (451)", &["mode None", "is read by      sales@acme.example"]),
+        ("info@other.example", "deferred (451)", &["mode None", "is read by      it@acme.example"]),
         ("x@elsewhere.example", "not our domain, no objection", &["InternalDomain that declares the domain"]),
         ("no address", "not our domain, no objection", &["can't be declared"]),
     ] {
@@ -173,7 +168,7 @@ async fn transfer_asks_the_leader_and_names_what_blocks_it() {
     database.execute(ROSTER).await;
     let ran = on_store(&database, &["transfer", "acme.example", "globex"]).await;
     assert_eq!(ran.status, 2, "{ran:?}");
-    assert!(ran.err.contains("TransferBlocked by delegation: sales@acme.example reads info@other.example"), "{ran:?}");
+    assert!(ran.err.contains("TransferBlocked by delegation: it@acme.example reads info@other.example"), "{ran:?}");
     assert_eq!(on_store(&database, &["transfer", "ACME.example", "acme"]).await.status, 1, "it is there already");
     let ran = on_store(&database, &["transfer", "absent.example", "acme"]).await;
     assert!(ran.status == 2 && ran.err.contains("no such domain"), "{ran:?}");

@@ -201,7 +201,7 @@ async fn temporary_objects_shadow_nothing() {
     .await
     .expect("temporary objects");
     let answers: Vec<Option<String>> = sqlx::query_scalar(
-        "SELECT gateway.recipient_action_v1(a) FROM unnest(ARRAY['NOBODY@acme.example', 'ALICE@acme.example']) WITH ORDINALITY u (a, n) ORDER BY n",
+        "SELECT gateway.recipient_action_v1(a) FROM unnest(ARRAY['NOBODY@acme.example', 'SALES@acme.example']) WITH ORDINALITY u (a, n) ORDER BY n",
     )
     .fetch_all(&mut *connection)
     .await
@@ -288,8 +288,8 @@ async fn each_mode_accepts_its_own() {
         [
             "(found@directory.example,directory.example,mailbox)",
             "(list@directory.example,directory.example,list)",
-            "(of-sales@directory.example,directory.example,alias)",
             "(of-found@directory.example,directory.example,alias)",
+            "(of-sales@directory.example,directory.example,alias)",
         ]
     );
     for nobodys in ["someone@elsewhere.example", "acme.example", "sales@", "@acme.example", ""] {
@@ -498,7 +498,7 @@ async fn a_held_mail_report_replaces_the_last_one_and_writes_only_what_differs()
     let both = r#"[{"id": "A", "since": 1767225600, "state": "held", "addresses": ["Sales+x@ACME.example", "Out@Other.example", ""]},
                    {"id": "B", "since": "2026-01-01T00:00:00Z", "state": "queued", "addresses": ["sales.e@acme.example"]}]"#;
     report(both).await;
-    assert_eq!(database.text(held).await, "A sales@acme.example, A out@other.example, B sales.e@acme.example");
+    assert_eq!(database.text(held).await, "A out@other.example, A sales@acme.example, B sales.e@acme.example");
     assert_eq!(database.text("SELECT count(DISTINCT since) FROM mailroster.held_message").await, "1");
     assert_eq!(subjects(&database).await, ["address sales.e@acme.example", "address sales@acme.example"]);
 
@@ -573,7 +573,7 @@ async fn a_sender_is_learned_once_and_only_where_it_may_be() {
         "",
         "<>",
         "sales@acme.example",
-        "ALICE.E@acme.example",
+        "SALES.E@acme.example",
         "sales+x@acme.example",
         "info@found.example",
         "info@send.example",
@@ -598,7 +598,7 @@ async fn a_sender_is_learned_once_and_only_where_it_may_be() {
     assert_eq!(database.text("SELECT string_agg(key, ' ') FROM mailroster.learned_sender").await, "");
     assert_eq!(subjects(&database).await, [""; 0]);
 
-    for address in ["Bob@Acme.example", "info+x@acme.example", "info@acme.example"] {
+    for address in ["Info@Acme.example", "info+x@acme.example", "info@acme.example"] {
         learn(address).await;
     }
     assert_eq!(database.text("SELECT string_agg(key, ' ') FROM mailroster.learned_sender").await, "info@acme.example");
@@ -705,11 +705,11 @@ async fn archives_are_read_by_owners_and_delegates_and_administrators_are_listed
     let read = "SELECT mailbox, extract(epoch FROM visible_from)::bigint, includes_private, includes_confidential
         FROM gateway.archive_reader_v1 WHERE reader = 'sales@acme.example'";
     let own = ["(sales.e@acme.example,,t,t)", "(sales@acme.example,,t,t)"];
-    assert_eq!(rows(&archive, read).await, [own[0], own[1], "(info@acme.example,1767225600,f,t)"]);
+    assert_eq!(rows(&archive, read).await, ["(info@acme.example,1767225600,f,t)", own[0], own[1]]);
     database
         .execute("INSERT INTO mailroster.settings VALUES ('acme', 'default', 12, true, true, true, false, 0, 5, 5, 900, 10, 3600, true, 10, 10, true)")
         .await;
-    assert_eq!(rows(&archive, read).await, [own[0], own[1], "(info@acme.example,1767225600,f,f)"]);
+    assert_eq!(rows(&archive, read).await, ["(info@acme.example,1767225600,f,f)", own[0], own[1]]);
     assert_eq!(
         rows(&archive, "SELECT * FROM gateway.administrator_v1").await,
         ["(sales@acme.example,acme,addresses.read)", "(sales@acme.example,acme,content.read)"]
