@@ -24,7 +24,8 @@ demo: ## Start everything on this machine and show what it does (KEEP=1 leaves i
 	"$$($(CARGO) metadata --format-version 1 --no-deps --locked | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/examples/demo"
 
 test: test-core ## All tests, on real servers; installs what they need first
-	@$(ASSETS)
+	@tests/tools/rules
+	$(ASSETS)
 	tests/tools/run-tests
 
 test-core: ## The functional core compiles without runtime, sockets and database
@@ -62,7 +63,7 @@ fmt-check:
 lint: ## clippy, warnings are errors
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-bench: ## The numbers in the README
+bench: ## What planning costs, beside a baseline measured in the same run
 	@$(ASSETS)
 	$(CARGO) bench --locked
 

@@ -3,7 +3,7 @@
 use super::secret::Secret;
 
 /// What a plain password must have. Lengths count characters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PasswordPolicy {
     pub min_length: u32,
     pub uppercase: bool,

@@ -249,3 +249,64 @@ fn counts(counts: crate::plan::observed::Counts) -> api::AddressCounts {
         undeclared: number(counts.undeclared),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::verdict::Finding;
+
+    fn verdict(ready: Reason, locked: bool) -> Verdict {
+        let lock = if locked { Reason::TooManyFailedLogons } else { Reason::NotLocked };
+        Verdict {
+            generation: 1,
+            ready: Finding { reason: ready, message: "as it is".to_owned() },
+            conditions: vec![verdict::Condition::quiet("Locked", locked, lock)],
+            detail: Detail::Address(Box::default()),
+            handled: std::collections::BTreeMap::new(),
+            release: false,
+        }
+    }
+
+    fn told(verdict: &Verdict, shadow: &Shadow) -> Vec<(Reason, bool)> {
+        let status = status(verdict, shadow, Timestamp::UNIX_EPOCH);
+        transitions(&status, shadow).into_iter().map(|t| (t.reason, t.warning)).collect()
+    }
+
+    fn after(verdict: &Verdict) -> Shadow {
+        Shadow::default().with_status(&status(verdict, &Shadow::default(), Timestamp::UNIX_EPOCH))
+    }
+
+    #[test]
+    fn c5_events_tell_of_transitions_only() {
+        let fine = verdict(Reason::Succeeded, false);
+        assert_eq!(told(&fine, &Shadow::default()), [(Reason::Succeeded, false)]);
+        assert_eq!(told(&fine, &after(&fine)), []);
+        let locked = verdict(Reason::Succeeded, true);
+        assert_eq!(told(&locked, &after(&fine)), [(Reason::TooManyFailedLogons, true)]);
+        assert_eq!(told(&fine, &after(&locked)), [(Reason::NotLocked, false)]);
+        assert_eq!(told(&verdict(Reason::DomainNotFound, false), &after(&fine)), [(Reason::DomainNotFound, false)]);
+        assert_eq!(told(&verdict(Reason::AddressClaimed, false), &after(&fine)), [(Reason::AddressClaimed, true)]);
+    }
+
+    #[test]
+    fn c1_the_triple_is_ready_always_and_the_others_only_while_true() {
+        let types = |verdict: &Verdict| {
+            let status = status(verdict, &Shadow::default(), Timestamp::UNIX_EPOCH);
+            let conditions = status["conditions"].as_array().unwrap().clone();
+            conditions.iter().map(|c| format!("{}={}", c["type"].as_str().unwrap(), c["status"].as_str().unwrap())).collect::<Vec<_>>()
+        };
+        assert_eq!(types(&verdict(Reason::Succeeded, false)), ["Ready=True", "Locked=False"]);
+        assert_eq!(types(&verdict(Reason::DomainNotFound, false)), ["Ready=False", "Reconciling=True", "Locked=False"]);
+        assert_eq!(types(&verdict(Reason::AddressClaimed, false)), ["Ready=False", "Stalled=True", "Locked=False"]);
+    }
+
+    #[test]
+    fn c3_a_time_stays_while_its_condition_does() {
+        let fine = verdict(Reason::Succeeded, false);
+        let later = Timestamp::from_second(1_000).unwrap();
+        let again = status(&fine, &after(&fine), later);
+        assert_eq!(again["conditions"][0]["lastTransitionTime"], "1970-01-01T00:00:00Z");
+        let turned = status(&verdict(Reason::AddressClaimed, false), &after(&fine), later);
+        assert_eq!(turned["conditions"][0]["lastTransitionTime"], "1970-01-01T00:16:40Z");
+    }
+}

@@ -196,6 +196,7 @@ fn resource<K: Watched>(key: &ResourceKey, object: &DeserializeGuard<K>) -> Reso
     let last = object.0.as_ref().ok().and_then(|object| object.status()).map(last).unwrap_or_default();
     Resource {
         key: key.clone(),
+        uid: meta.uid.clone().unwrap_or_default().into_boxed_str(),
         created: meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         generation: meta.generation.unwrap_or(0),
         deleting: meta.deletion_timestamp.is_some(),

@@ -178,7 +178,7 @@ pub(super) fn difference(w: &Working<'_>) -> (Vec<Change>, Vec<Audit>) {
     let mut d = Difference::default();
     let (before, after) = (w.before, &w.next);
     compare(&before.settings, &after.settings, |namespace, old, new| {
-        d.tell(w, Subject::Settings(namespace.clone()), old.map(|_| "settings").as_ref(), new.map(|_| "settings").as_ref());
+        d.tell(w, Subject::Settings(namespace.clone()), old, new);
         let namespace = namespace.clone();
         d.add(
             0,
@@ -235,7 +235,12 @@ pub(super) fn difference(w: &Working<'_>) -> (Vec<Change>, Vec<Audit>) {
         let told = password.phc.as_ref().map(|_| "password set").or(Some("fingerprint renewed"));
         let cause = w.causes.get(&Subject::Address(address.clone())).cloned();
         let cause = cause.unwrap_or(Cause { actor: "mailroster".to_owned(), reason: "PasswordSet" });
-        d.audit.push(Audit { cause, subject: Subject::Address(address.clone()), before: None, after: json(told.as_ref()) });
+        d.audit.push(Audit {
+            cause,
+            subject: Subject::Address(address.clone()),
+            before: json(Some(&"password")),
+            after: json(told.as_ref()),
+        });
         d.add(7, Change::PutCredential { address: address.clone(), password: password.clone() });
     }
     bookkeeping(w, &mut d);

@@ -25,6 +25,8 @@ pub struct Desired {
 #[derive(Debug, Clone)]
 pub struct Resource {
     pub key: ResourceKey,
+    /// For the audit log (X1); ownership does not go by it (A8).
+    pub uid: Box<str>,
     pub created: Timestamp,
     pub generation: i64,
     /// It has a deletionTimestamp: it owns nothing any more (A8).

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use crate::model::PasswordPolicy;
 
 /// The values of AccountSettings in force in a namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Settings {
     pub password: PasswordPolicy,
     /// 0: never.
@@ -22,7 +22,7 @@ pub struct Settings {
 }
 
 /// How much may end on sight (U4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Guard {
     pub max_percent: u32,
     pub min_count: u32,

@@ -147,7 +147,7 @@ impl<'a> Working<'a> {
 
     /// The resource does it.
     pub fn by(&mut self, subject: Subject, resource: &Resource, reason: &'static str) {
-        self.because(subject, Cause { actor: resource.key.to_string(), reason });
+        self.because(subject, Cause { actor: format!("{} (uid {})", resource.key, resource.uid), reason });
     }
 
     /// A rule does it.

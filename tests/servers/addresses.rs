@@ -213,7 +213,7 @@ async fn c4_a_declared_value_edited_by_hand_is_put_right_and_an_undeclared_one_s
 }
 
 #[tokio::test]
-async fn c7_what_cannot_change_is_refused_and_so_is_what_has_no_place_in_the_schema() {
+async fn a3_c7_what_cannot_change_is_refused_and_so_is_what_has_no_place_in_the_schema() {
     let scene = Scene::with_domain("acme.example").await;
     scene.addresses(&[("sales", "sales@acme.example")]).await;
     let cannot = "cannot be changed after creation";

@@ -130,7 +130,7 @@ const ROSTER: &str = "
     SELECT a.id, b.id, 'acme', 'a-b' FROM mailroster.address a, mailroster.address b WHERE a.canonical LIKE 'it@%' AND b.canonical LIKE 'info@%';";
 
 #[tokio::test]
-async fn explain_tells_the_answer_of_the_mail_servers_and_why() {
+async fn v2_explain_tells_the_answer_of_the_mail_servers_and_why() {
     let database = support::fresh_database().await;
     let ran = on_store(&database, &["explain", "it@acme.example"]).await;
     assert!(ran.status == 0 && ran.out.starts_with("it@acme.example: deferred (451)\n"), "{ran:?}");

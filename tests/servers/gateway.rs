@@ -255,7 +255,7 @@ async fn before_the_first_complete_plan_views_and_the_recipient_check_raise_and_
 
 /// V1.
 #[tokio::test]
-async fn each_mode_accepts_its_own() {
+async fn v1_each_mode_accepts_its_own() {
     let database = acme().await;
     let mta = database.as_role("mailroster_mta");
     for mode in ["Any", "Known", "Directory", "CallForward", "None"] {
@@ -398,7 +398,7 @@ async fn an_address_that_is_only_waiting_for_held_mail_takes_no_new_mail_and_ope
 
 /// P5, P8, A7.
 #[tokio::test]
-async fn the_lock_comes_at_the_limit_and_ends_by_time_by_success_or_by_unlock() {
+async fn c12_p5_the_lock_comes_at_the_limit_and_ends_by_time_by_success_or_by_unlock() {
     let database = acme().await;
     let (mta, auth) = (database.as_role("mailroster_mta"), database.as_role("mailroster_auth"));
     database.execute(&format!("SELECT test.password('sales@acme.example', '{PHC}'); DELETE FROM mailroster.change;")).await;

@@ -249,7 +249,7 @@ async fn a_store_belongs_to_one_installation_until_it_is_taken_over() {
 }
 
 #[tokio::test]
-async fn c11_while_the_store_is_away_only_what_changed_says_so_and_it_heals() {
+async fn c11_u7_while_the_store_is_away_only_what_changed_says_so_and_it_heals() {
     let cluster = support::control_plane().await;
     let postgres = Postgres::start(&folder::own("store-away")).await;
     let (database, namespace) = (postgres.fresh_database().await, cluster.fresh_namespace().await);

@@ -283,3 +283,37 @@ fn a_thousand_addresses_are_planned_in_no_time() {
     // Some 200 ms without optimisation; anything quadratic takes many times that.
     assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
 }
+
+#[test]
+fn c2_an_address_always_carries_all_its_conditions() {
+    let world = world("EmailAddress/x: {address: sales@acme.example}\nEmailAddress/y: {address: SALES@acme.example}");
+    let quiet = [
+        ("Locked", "False NotLocked"),
+        ("ResetLocked", "False NotLocked"),
+        ("Disabled", "False NotDisabled"),
+        ("PurgeBlocked", "False NotBlocked"),
+        ("CredentialReady", "True NotManaged"),
+        ("PermissionsInherited", "False NotAlias"),
+        ("HolderChanged", "False SameHolder"),
+        ("MailAccepted", "True Accepted"),
+    ];
+    for (kind, expected) in quiet {
+        assert_eq!(world.condition("EmailAddress/x", kind), expected, "{kind}");
+        assert_eq!(world.condition("EmailAddress/y", kind), "False AddressClaimed", "{kind} of one without a row");
+    }
+}
+
+#[test]
+fn c2_v1_mail_accepted_follows_the_mode_of_the_domain() {
+    for (mode, expected) in [("Known", "True Accepted"), ("None", "False SendsOnly"), ("Directory", "False DirectoryOnly")] {
+        let world = check(
+            &format!(
+                "{{InternalDomain/acme: {{domain: acme.example, recipientValidation: {mode}}}, EmailAddress/x: {{address: sales@acme.example}},
+                  AliasLink/a: {{alias: shop@acme.example, primary: sales@acme.example}}}}"
+            ),
+            "EmailAddress/x Succeeded",
+        );
+        assert_eq!(world.condition("EmailAddress/x", "MailAccepted"), expected, "{mode}");
+        assert_eq!(world.condition("AliasLink/a", "MailAccepted"), expected, "{mode}");
+    }
+}

@@ -110,6 +110,7 @@ impl World {
         let annotations: BTreeMap<String, String> = serde_yaml::from_value(annotations).unwrap();
         let annotations = annotations.into_iter().map(|(name, value)| (format!("mailroster.dev/{name}"), value)).collect();
         let mut resource = Resource {
+            uid: Box::default(),
             key: key.clone(),
             created,
             generation: metadata.get("generation").and_then(Value::as_i64).unwrap_or(old.map_or(1, |old| old.generation + 1)),
