@@ -221,10 +221,16 @@ async fn follow_store(leader: Arc<Leader>, inbox: mpsc::Sender<Input>, stop: Can
                         return Ok(());
                     }
                 }
-                let dirty = feed.take().await?;
+                let (dirty, ids) = feed.look().await?;
+                let more = !ids.is_empty();
                 let clock = Input::Clock(leader.store().now().await?);
                 if inbox.send(clock).await.is_err() || (!dirty.is_empty() && inbox.send(Input::Changed(dirty)).await.is_err()) {
                     return Ok(());
+                }
+                feed.forget(ids).await?;
+                // What came meanwhile told nobody: the outbox was not empty.
+                if more {
+                    continue;
                 }
                 tokio::select! {
                     () = stop.cancelled() => return Ok(()),

@@ -175,8 +175,6 @@ pub struct DomainNumbers {
     pub done: u64,
     /// … and among them addresses that are gone (part of n).
     pub gone: u64,
-    /// When the first of `done` leaves the hour.
-    pub oldest_done: Option<Timestamp>,
     /// Addresses learned from mail flow within the hour.
     pub learned: u64,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgListener;
 
+use super::deadline::{LONG, SHORT, deadline};
 use super::{Store, StoreError};
 use crate::model::{CanonicalAddress, DomainName};
 use crate::plan::Subject;
@@ -38,9 +39,12 @@ pub struct Feed {
 
 impl Feed {
     pub async fn open(store: &Store) -> Result<Self, StoreError> {
-        let mut listener = PgListener::connect_with(store.pool()).await?;
-        listener.listen("mailroster_change").await?;
-        Ok(Self { listener, store: store.clone() })
+        deadline("opening the change feed", SHORT, async {
+            let mut listener = PgListener::connect_with(store.pool()).await?;
+            listener.listen("mailroster_change").await?;
+            Ok(Self { listener, store: store.clone() })
+        })
+        .await
     }
 
     /// Waits until there may be something to read: a notification, or a second.
@@ -54,20 +58,30 @@ impl Feed {
         }
     }
 
-    /// Takes what is in the outbox. Taken rows are gone: whoever takes them plans them, or plans everything after a crash.
-    pub async fn take(&self) -> Result<Dirty, StoreError> {
-        let rows: Vec<(String,)> = sqlx::query_as(
-            "WITH taken AS (DELETE FROM mailroster.change WHERE id IN (SELECT id FROM mailroster.change ORDER BY id LIMIT $1) RETURNING subject)
-             SELECT DISTINCT subject FROM taken",
-        )
-        .bind(BATCH)
-        .fetch_all(self.store.pool())
-        .await?;
+    /// What is in the outbox, with the ids to [`Self::forget`] once somebody has taken charge of it: what is lost on the way from here
+    /// to there is found again at the next look.
+    pub async fn look(&self) -> Result<(Dirty, Vec<i64>), StoreError> {
+        let asked = async {
+            let sql = "SELECT id, subject FROM mailroster.change ORDER BY id LIMIT $1";
+            Ok::<Vec<(i64, String)>, StoreError>(sqlx::query_as(sql).bind(BATCH).fetch_all(self.store.pool()).await?)
+        };
+        let rows = deadline("reading the outbox", LONG, asked).await?;
         let mut dirty = Dirty::default();
-        for (subject,) in rows {
-            dirty.note(&subject);
+        let subjects: BTreeSet<_> = rows.iter().map(|(_, subject)| subject).collect();
+        subjects.into_iter().for_each(|subject| dirty.note(subject));
+        Ok((dirty, rows.into_iter().map(|(id, _)| id).collect()))
+    }
+
+    /// Removes rows from the outbox by id: smaller ids may commit later.
+    pub async fn forget(&self, ids: Vec<i64>) -> Result<(), StoreError> {
+        if ids.is_empty() {
+            return Ok(());
         }
-        Ok(dirty)
+        deadline("emptying the outbox", LONG, async {
+            sqlx::query("DELETE FROM mailroster.change WHERE id = ANY ($1)").bind(ids).execute(self.store.pool()).await?;
+            Ok(())
+        })
+        .await
     }
 }
 

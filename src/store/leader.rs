@@ -2,6 +2,7 @@
 
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
+use super::deadline::{LONG, SHORT, deadline};
 use super::{Store, StoreError};
 
 /// Session lock of the leader, and of `apply` and `transfer` when they write themselves.
@@ -18,6 +19,19 @@ pub struct Claim {
     pub take_over: bool,
     /// `--new-domain-grace`, seconds.
     pub new_domain_grace: i64,
+}
+
+impl Claim {
+    /// Whether the store is nobody's, ours, or to be taken over.
+    pub(super) async fn check_owner(&self, connection: &mut PgConnection) -> Result<(), LeaderError> {
+        let owner: Option<String> = sqlx::query_scalar("SELECT id FROM mailroster.installation").fetch_one(connection).await?;
+        match owner {
+            Some(owner) if owner != self.installation && !self.take_over => {
+                Err(LeaderError::Foreign { owner, mine: self.installation.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Why leadership of the store can't be had.
@@ -50,21 +64,26 @@ impl Leader {
     /// Takes the store: ends older leaders' sessions, takes the lock, raises the epoch.
     ///
     /// # Errors
-    /// [`LeaderError::Foreign`] names the installation that owns the store.
+    /// [`LeaderError::Foreign`] names the installation that owns the store; [`LeaderError::Busy`] when another process keeps the lock.
     pub async fn take(store: &Store, claim: &Claim) -> Result<Self, LeaderError> {
+        deadline("taking the store", LONG, Self::take_now(store, claim)).await
+    }
+
+    async fn take_now(store: &Store, claim: &Claim) -> Result<Self, LeaderError> {
         let mut session = PgConnection::connect_with(store.connect_options()).await?;
-        let owner: Option<String> = sqlx::query_scalar("SELECT id FROM mailroster.installation").fetch_one(&mut session).await?;
-        if let Some(owner) = owner.filter(|owner| *owner != claim.installation && !claim.take_over) {
-            return Err(LeaderError::Foreign { owner, mine: claim.installation.clone() });
-        }
-        // Sessions of older leaders, in this database and under our role: their transactions end here, before the epoch moves.
+        claim.check_owner(&mut session).await?;
+        // Sessions of older leaders, in this database and under our role: their transactions end here, before the epoch moves. Asked
+        // again in the same statement whose store it is: a store that was nobody's a moment ago may have become another's.
         let application = store.connect_options().get_application_name().unwrap_or_default().to_owned();
         sqlx::query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
              WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
-               AND application_name LIKE 'mailroster leader %' AND application_name <> $1",
+               AND application_name LIKE 'mailroster leader %' AND application_name <> $1
+               AND EXISTS (SELECT FROM mailroster.installation WHERE id = $2 OR $3)",
         )
         .bind(&application)
+        .bind(&claim.installation)
+        .bind(claim.take_over)
         .execute(&mut session)
         .await?;
         sqlx::query("SET lock_timeout = '5s'").execute(&mut session).await?;
@@ -74,15 +93,20 @@ impl Leader {
                 other => LeaderError::Store(other),
             }
         })?;
-        let epoch: i64 = sqlx::query_scalar(
+        // Under the lock nobody else can become its owner.
+        claim.check_owner(&mut session).await?;
+        let epoch: Option<i64> = sqlx::query_scalar(
             "UPDATE mailroster.installation
-             SET epoch = epoch + 1, leader = $2, id = $1, new_domain_grace = $3 * interval '1 second' RETURNING epoch",
+             SET epoch = epoch + 1, leader = $2, id = $1, new_domain_grace = $3 * interval '1 second'
+             WHERE id IS NULL OR id = $1 OR $4 RETURNING epoch",
         )
         .bind(&claim.installation)
         .bind(&claim.holder)
         .bind(claim.new_domain_grace)
-        .fetch_one(&mut session)
+        .bind(claim.take_over)
+        .fetch_optional(&mut session)
         .await?;
+        let epoch = epoch.ok_or(LeaderError::Busy)?;
         Ok(Self { store: store.clone(), epoch, _session: session })
     }
 
@@ -116,12 +140,12 @@ impl Leader {
 
     /// The batch counter and whether mail servers are answered. A counter lower than one seen before means an older store (DESIGN 4).
     pub async fn state(&self) -> Result<(i64, bool), StoreError> {
-        let row: Option<(i64, bool)> =
-            sqlx::query_as("SELECT batches, answers_since IS NOT NULL FROM mailroster.installation WHERE epoch = $1")
-                .bind(self.epoch)
-                .fetch_optional(self.store.pool())
-                .await?;
-        row.ok_or(StoreError::Deposed)
+        let asked = async {
+            let sql = "SELECT batches, answers_since IS NOT NULL FROM mailroster.installation WHERE epoch = $1";
+            let row: Option<(i64, bool)> = sqlx::query_as(sql).bind(self.epoch).fetch_optional(self.store.pool()).await?;
+            row.ok_or(StoreError::Deposed)
+        };
+        deadline("reading the state of leadership", SHORT, asked).await
     }
 
     /// V3: until everything was planned anew mail servers are not answered: this store is an older copy.
@@ -137,11 +161,14 @@ impl Leader {
 
     /// V3: from now on mail servers are answered. Called once a plan made from complete lists was executed.
     pub async fn answer(&self) -> Result<(), StoreError> {
-        let mut transaction = self.begin().await?;
-        sqlx::query("UPDATE mailroster.installation SET answers_since = mailroster.now() WHERE answers_since IS NULL")
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(())
+        deadline("letting mail servers be answered", SHORT, async {
+            let mut transaction = self.begin().await?;
+            sqlx::query("UPDATE mailroster.installation SET answers_since = mailroster.now() WHERE answers_since IS NULL")
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+            Ok(())
+        })
+        .await
     }
 }

@@ -2,7 +2,8 @@
 
 use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions};
 
-use super::{Store, StoreError};
+use super::deadline::{SHORT, deadline};
+use super::{Claim, LeaderError, Store, StoreError};
 
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("src/store/schema");
 
@@ -29,6 +30,23 @@ pub async fn migrate(options: &PgConnectOptions, role_prefix: &str) -> Result<()
     connection.execute(GRANTS).await?;
     connection.close().await?;
     Ok(())
+}
+
+/// Refuses a store that belongs to another installation, before anything in it is migrated or any of its sessions ended.
+///
+/// # Errors
+/// [`LeaderError::Foreign`] names the installation that owns the store; else the store's own.
+pub async fn refuse_foreign(options: &PgConnectOptions, claim: &Claim) -> Result<(), LeaderError> {
+    deadline("asking whose store it is", SHORT, async {
+        let mut connection = PgConnection::connect_with(options).await?;
+        let sql = "SELECT to_regclass('mailroster.installation') IS NOT NULL";
+        if sqlx::query_scalar(sql).fetch_one(&mut connection).await? {
+            claim.check_owner(&mut connection).await?;
+        }
+        connection.close().await?;
+        Ok(())
+    })
+    .await
 }
 
 impl Store {

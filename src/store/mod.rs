@@ -3,6 +3,7 @@
 //!
 //! Only the leader writes ([`Leader`]); each of its transactions begins with the fence (DESIGN 4), so a deposed leader cannot.
 
+mod deadline;
 mod embedded;
 mod error;
 mod feed;
@@ -21,15 +22,15 @@ pub use embedded::Embedded;
 pub use error::StoreError;
 pub use feed::{Dirty, Feed};
 pub use leader::{Claim, Leader, LeaderError};
-pub use migrate::migrate;
+pub use migrate::{migrate, refuse_foreign};
 pub use passwords::KnownPasswords;
 pub use read::Scope;
-pub use write::Executed;
 
 use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::time::Duration;
 
+use deadline::{SHORT, deadline};
 use sqlx::Executor as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
@@ -102,8 +103,11 @@ impl Store {
 
     /// The store's clock (SPEC C12).
     pub async fn now(&self) -> Result<jiff::Timestamp, StoreError> {
-        let micros: i64 =
-            sqlx::query_scalar("SELECT (extract(epoch FROM mailroster.now()) * 1000000)::bigint").fetch_one(&self.pool).await?;
+        let asked = async {
+            let sql = "SELECT (extract(epoch FROM mailroster.now()) * 1000000)::bigint";
+            Ok::<i64, StoreError>(sqlx::query_scalar(sql).fetch_one(&self.pool).await?)
+        };
+        let micros = deadline("asking the store's clock", SHORT, asked).await?;
         jiff::Timestamp::from_microsecond(micros).map_err(|error| StoreError::Row(format!("the store's clock: {error}")))
     }
 
@@ -113,7 +117,8 @@ impl Store {
     /// The store's.
     pub async fn unknown_addresses(&self) -> Result<Vec<(String, u64)>, StoreError> {
         let sql = "SELECT function, sum(count)::bigint FROM mailroster.unknown_address GROUP BY function";
-        let rows: Vec<(String, i64)> = sqlx::query_as(sql).fetch_all(&self.pool).await?;
+        let asked = async { Ok::<Vec<(String, i64)>, StoreError>(sqlx::query_as(sql).fetch_all(&self.pool).await?) };
+        let rows = deadline("reading the counters", SHORT, asked).await?;
         Ok(rows.into_iter().map(|(function, count)| (function, u64::try_from(count).unwrap_or(0))).collect())
     }
 }

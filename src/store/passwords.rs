@@ -2,6 +2,7 @@
 
 use sqlx::types::Json;
 
+use super::deadline::{SHORT, deadline};
 use super::{Store, StoreError};
 use crate::model::CanonicalAddress;
 
@@ -30,7 +31,7 @@ impl Store {
     /// # Errors
     /// The store's.
     pub async fn known_passwords(&self, address: &CanonicalAddress, history: u32) -> Result<KnownPasswords, StoreError> {
-        let known: Option<Json<KnownPasswords>> = sqlx::query_scalar(
+        let asked = sqlx::query_scalar(
             "SELECT jsonb_build_object('declared', c.phc, 'key_id', c.key_id, 'user', CASE WHEN u.set_at > c.set_at THEN u.phc END,
                  'history', (SELECT coalesce(jsonb_agg(h.phc ORDER BY h.id DESC), '[]')
                              FROM (SELECT * FROM mailroster.credential_history h WHERE h.address_id = a.id ORDER BY h.id DESC LIMIT $2) h))
@@ -39,8 +40,9 @@ impl Store {
         )
         .bind(address.as_str())
         .bind(i64::from(history))
-        .fetch_optional(self.pool())
-        .await?;
+        .fetch_optional(self.pool());
+        let known: Option<Json<KnownPasswords>> =
+            deadline("reading the hashes of an address", SHORT, async { Ok::<_, StoreError>(asked.await?) }).await?;
         Ok(known.map(|Json(known)| known).unwrap_or_default())
     }
 }

@@ -12,6 +12,8 @@ found AS (
     SELECT 'pair', r.canonical, m.canonical FROM wanted w JOIN mailroster.delegation g ON w.kind = 'DelegateMailbox' AND g.namespace = w.namespace AND g.owner = w.name
         JOIN mailroster.address r ON r.id = g.reader_id JOIN mailroster.address m ON m.id = g.mailbox_id
     UNION ALL
+    SELECT 'settings', s.namespace, '' FROM wanted w JOIN mailroster.settings s ON w.kind = 'AccountSettings' AND s.namespace = w.namespace AND s.owner = w.name
+    UNION ALL
     SELECT 'role', o.namespace, o.name FROM wanted w JOIN mailroster.role o ON w.kind = 'AdminRole' AND o.namespace = w.namespace AND o.name = w.name
     UNION ALL
     SELECT 'member', a.canonical, '' FROM wanted w JOIN mailroster.role o ON w.kind = 'AdminRole' AND o.namespace = w.namespace AND o.name = w.name
@@ -21,21 +23,21 @@ SELECT coalesce(jsonb_agg(jsonb_build_array(sort, first, second)), '[]') FROM fo
 
 pub(super) const GUARDED: &str = "
 WITH found AS (
-    SELECT a.canonical, a.is_alias FROM mailroster.waiting w JOIN mailroster.address a ON a.id = w.address_id JOIN mailroster.domain d ON d.id = a.domain_id
+    SELECT a.canonical, a.is_alias, false AS learned FROM mailroster.waiting w JOIN mailroster.address a ON a.id = w.address_id JOIN mailroster.domain d ON d.id = a.domain_id
     WHERE d.name IN (SELECT jsonb_array_elements_text($1->'domains'))
     UNION
-    SELECT a.canonical, a.is_alias FROM mailroster.address a JOIN mailroster.domain d ON d.id = a.domain_id
+    SELECT a.canonical, a.is_alias, false FROM mailroster.address a JOIN mailroster.domain d ON d.id = a.domain_id
     WHERE a.owner IS NULL AND d.name IN (SELECT jsonb_array_elements_text($1->'leaving'))
     UNION
     -- The first of those that keep a domain from going: its status names them.
-    SELECT first.canonical, first.is_alias FROM mailroster.domain d
+    SELECT first.canonical, first.is_alias, false FROM mailroster.domain d
     CROSS JOIN LATERAL (SELECT a.canonical, a.is_alias FROM mailroster.address a WHERE a.domain_id = d.id ORDER BY a.canonical LIMIT 10) first
     WHERE d.name IN (SELECT jsonb_array_elements_text($1->'leaving'))
     UNION
     -- What is to be learned must not meet a row, or a tombstone (U8), that the plan does not see.
-    SELECT s.key, false FROM mailroster.learned_sender s WHERE s.domain IN (SELECT jsonb_array_elements_text($1->'domains'))
+    SELECT s.key, false, true FROM mailroster.learned_sender s WHERE s.domain IN (SELECT jsonb_array_elements_text($1->'domains'))
 )
-SELECT coalesce(jsonb_agg(jsonb_build_array(canonical, is_alias)), '[]') FROM found";
+SELECT coalesce(jsonb_agg(jsonb_build_array(canonical, is_alias, learned)), '[]') FROM found";
 
 pub(super) const DOMAINS: &str = "
 SELECT coalesce(jsonb_agg(to_jsonb(d)), '[]') FROM mailroster.domain d WHERE d.name IN (SELECT jsonb_array_elements_text($1))";
@@ -95,8 +97,17 @@ WHERE (o.namespace, o.name) IN (SELECT w.namespace, w.name FROM jsonb_to_records
    OR (o.built_in = 'SuperAdministrator' AND o.namespace IN (SELECT jsonb_array_elements_text($1->'namespaces')))
    OR a.canonical IN (SELECT jsonb_array_elements_text($1->'addresses'))";
 
+// Those of the domains' namespaces come along: the guard of what nobody declares any more is theirs (U4).
 pub(super) const SETTINGS: &str = "
-SELECT coalesce(jsonb_agg(to_jsonb(s)), '[]') FROM mailroster.settings s WHERE s.namespace IN (SELECT jsonb_array_elements_text($1))";
+SELECT coalesce(jsonb_agg(to_jsonb(s)), '[]') FROM mailroster.settings s
+WHERE s.namespace IN (SELECT jsonb_array_elements_text($1->'namespaces')
+    UNION ALL SELECT d.namespace FROM mailroster.domain d WHERE d.name IN (SELECT jsonb_array_elements_text($1->'domains')))";
+
+pub(super) const UNFINISHED_DOMAINS: &str = "
+SELECT d.name FROM mailroster.domain d
+WHERE EXISTS (SELECT FROM mailroster.waiting w JOIN mailroster.address a ON a.id = w.address_id WHERE a.domain_id = d.id)
+   OR EXISTS (SELECT FROM mailroster.learned_sender s WHERE s.domain = d.name)
+   OR EXISTS (SELECT FROM mailroster.transfer_request t WHERE t.domain = d.name)";
 
 pub(super) const TOMBSTONES: &str = "
 SELECT coalesce(jsonb_agg(jsonb_build_object('address', t.canonical, 'at', t.purged_at)), '[]')
@@ -129,7 +140,7 @@ SELECT coalesce(jsonb_agg(to_jsonb(r)), '[]') FROM (
         FROM mailroster.address a WHERE a.domain_id = d.id
     ) c
     CROSS JOIN LATERAL (
-        SELECT count(*) AS done, count(*) FILTER (WHERE NOT EXISTS (SELECT FROM mailroster.address a WHERE a.canonical = e.subject)) AS gone, min(e.at) AS oldest_done
+        SELECT count(*) AS done, count(*) FILTER (WHERE NOT EXISTS (SELECT FROM mailroster.address a WHERE a.canonical = e.subject)) AS gone
         FROM mailroster.done e WHERE e.domain_id = d.id AND e.at > mailroster.now() - interval '1 hour'
     ) h
     WHERE d.name IN (SELECT jsonb_array_elements_text($1))

@@ -8,16 +8,17 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
+use super::deadline::{LONG, SHORT, deadline};
 use super::queries::{
     ADDRESSES, CREDENTIALS, DELEGATIONS, DOMAINS, DOMAINS_BELOW, GUARDED, HANDLED, LEARNED, LINKS, MEMBERS, NUMBERS, OWNED, ROLES,
-    SETTINGS, SOURCES, TOMBSTONES, TRANSFER_BLOCKERS, TRANSFERS, WAITING,
+    SETTINGS, SOURCES, TOMBSTONES, TRANSFER_BLOCKERS, TRANSFERS, UNFINISHED_DOMAINS, WAITING,
 };
 use super::rows::{
     AddressJson, CredentialJson, DelegationJson, DomainJson, HandledJson, LinkJson, MemberJson, NumbersJson, RoleJson, SettingsJson,
     WaitJson,
 };
 use super::{Store, StoreError};
-use crate::model::{CanonicalAddress, DomainName, Kind, ResourceKey};
+use crate::model::{Address, CanonicalAddress, DomainName, Kind, ResourceKey};
 use crate::plan::desired::Action;
 use crate::plan::observed::{CredentialRow, DelegationRow, LinkRow, Observed, RoleRow, Wait, WaitAction};
 use crate::plan::slice::Slice;
@@ -89,8 +90,7 @@ impl Store {
         }
         let input: Vec<_> =
             keys.iter().map(|key| json!({"kind": key.kind.as_str(), "namespace": key.namespace, "name": key.name})).collect();
-        let mut connection = self.pool().acquire().await?;
-        let rows: Vec<(String, String, String)> = ask(&mut connection, OWNED, &Value::Array(input)).await?;
+        let rows: Vec<(String, String, String)> = self.ask_alone("reading what resources own", OWNED, &Value::Array(input)).await?;
         Ok(rows
             .into_iter()
             .map(|(sort, first, second)| {
@@ -101,6 +101,7 @@ impl Store {
                     "pair" => Subject::Pair(address, CanonicalAddress::from_store(&second)),
                     "member" => Subject::Member(address),
                     "role" => Subject::Role(first, second),
+                    "settings" => Subject::Settings(first),
                     _ => Subject::Address(address),
                 }
             })
@@ -114,12 +115,14 @@ impl Store {
     pub async fn guarded(&self, scope: &Scope) -> Result<BTreeSet<Subject>, StoreError> {
         let names = Names::of(&scope.slice);
         let leaving: Vec<_> = scope.leaving.iter().map(ToString::to_string).collect();
-        let mut connection = self.pool().acquire().await?;
-        let rows: Vec<(String, bool)> = ask(&mut connection, GUARDED, &json!({"domains": names.domains, "leaving": leaving})).await?;
+        let input = json!({"domains": names.domains, "leaving": leaving});
+        let rows: Vec<(String, bool, bool)> = self.ask_alone("reading what waits", GUARDED, &input).await?;
         Ok(rows
             .into_iter()
-            .flat_map(|(address, alias)| {
-                let address = CanonicalAddress::from_store(&address);
+            .flat_map(|(address, alias, learned)| {
+                // SQL folds a learned sender less than A1 does, and the row that it would meet is stored under A1's form.
+                let parsed = learned.then(|| Address::parse(&address).ok()).flatten();
+                let address = parsed.map_or_else(|| CanonicalAddress::from_store(&address), |parsed| parsed.canonical().clone());
                 let link = alias.then(|| Subject::Link(address.clone()));
                 [Some(Subject::Address(address)), link].into_iter().flatten()
             })
@@ -131,9 +134,34 @@ impl Store {
     /// # Errors
     /// The store's.
     pub async fn transfer_blockers(&self, domain: &DomainName) -> Result<Vec<String>, StoreError> {
-        let mut connection = self.pool().acquire().await?;
-        let rows: Vec<(String, String)> = ask(&mut connection, TRANSFER_BLOCKERS, &json!([domain.as_str()])).await?;
+        let input = json!([domain.as_str()]);
+        let rows: Vec<(String, String)> = self.ask_alone("looking for what blocks a transfer", TRANSFER_BLOCKERS, &input).await?;
         Ok(rows.into_iter().map(|(_, blocker)| blocker).collect())
+    }
+
+    /// Domains in which something waits, was learned or is asked for: work that no resource and no outbox row may speak of any more
+    /// when a leader starts.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn unfinished_domains(&self) -> Result<BTreeSet<Subject>, StoreError> {
+        let asked = async { Ok::<Vec<String>, StoreError>(sqlx::query_scalar(UNFINISHED_DOMAINS).fetch_all(self.pool()).await?) };
+        let names = deadline("looking for unfinished work", SHORT, asked).await?;
+        Ok(names.iter().map(|name| Subject::Domain(DomainName::from_store(name))).collect())
+    }
+
+    /// One query outside any transaction.
+    async fn ask_alone<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
+        &self,
+        what: &str,
+        sql: &'static str,
+        input: &Value,
+    ) -> Result<Vec<T>, StoreError> {
+        deadline(what, SHORT, async {
+            let mut connection = self.pool().acquire().await?;
+            ask(&mut connection, sql, input).await
+        })
+        .await
     }
 
     /// Reads everything a plan of this scope looks at, in one transaction that changes nothing.
@@ -141,6 +169,10 @@ impl Store {
     /// # Errors
     /// The store's.
     pub async fn observe(&self, scope: &Scope) -> Result<(Observed, jiff::Timestamp), StoreError> {
+        deadline("reading the rows of a batch", LONG, self.observe_now(scope)).await
+    }
+
+    async fn observe_now(&self, scope: &Scope) -> Result<(Observed, jiff::Timestamp), StoreError> {
         let names = Names::of(&scope.slice);
         let mut transaction = self.pool().begin().await?;
         sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *transaction).await?;
@@ -258,7 +290,7 @@ async fn read_rights(c: &mut PgConnection, observed: &mut Observed, names: &Name
 }
 
 async fn read_rest(c: &mut PgConnection, observed: &mut Observed, scope: &Scope, names: &Names) -> Result<(), StoreError> {
-    let rows: Vec<SettingsJson> = ask(c, SETTINGS, &json!(names.namespaces)).await?;
+    let rows: Vec<SettingsJson> = ask(c, SETTINGS, &json!({"namespaces": names.namespaces, "domains": names.domains})).await?;
     observed.settings = rows.into_iter().map(|row| (row.namespace.clone(), row.into())).collect();
 
     #[derive(Deserialize)]

@@ -230,7 +230,6 @@ pub(super) struct NumbersJson {
     pub learned: u64,
     pub done: u64,
     pub gone: u64,
-    pub oldest_done: Option<Timestamp>,
 }
 
 impl NumbersJson {
@@ -248,7 +247,6 @@ impl NumbersJson {
             },
             done: self.done,
             gone: self.gone,
-            oldest_done: self.oldest_done,
             learned: self.learned,
         }
     }

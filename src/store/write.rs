@@ -4,14 +4,9 @@ use serde_json::{Value, json};
 use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, Transaction};
 
+use super::deadline::{LONG, deadline};
 use super::{Leader, StoreError};
 use crate::plan::change::{Audit, Change};
-
-/// What became of a batch.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Executed {
-    pub changes: usize,
-}
 
 impl Leader {
     /// Executes changes in the order given, with their audit records, all or nothing.
@@ -19,14 +14,17 @@ impl Leader {
     /// # Errors
     /// [`StoreError::Deposed`], [`StoreError::Conflict`] when a row was not as planned (somebody else wrote, or a purge met a new
     /// blocker), [`StoreError::Refused`] when a constraint forbids a change.
-    pub async fn execute(&self, changes: &[Change], audit: &[Audit]) -> Result<Executed, StoreError> {
-        let mut transaction = self.begin().await?;
-        for run in changes.chunk_by(|a, b| std::mem::discriminant(a) == std::mem::discriminant(b)) {
-            execute_run(&mut transaction, run).await?;
-        }
-        write_audit(&mut transaction, audit).await?;
-        transaction.commit().await?;
-        Ok(Executed { changes: changes.len() })
+    pub async fn execute(&self, changes: &[Change], audit: &[Audit]) -> Result<(), StoreError> {
+        deadline("writing a batch", LONG, async {
+            let mut transaction = self.begin().await?;
+            for run in changes.chunk_by(|a, b| std::mem::discriminant(a) == std::mem::discriminant(b)) {
+                execute_run(&mut transaction, run).await?;
+            }
+            write_audit(&mut transaction, audit).await?;
+            transaction.commit().await?;
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -122,7 +120,8 @@ fn row(change: &Change) -> Value {
         Change::DeleteDelegation { reader, mailbox } => json!({"reader": reader, "mailbox": mailbox}),
         Change::DeleteLink { alias, .. } => json!({"alias": alias}),
         Change::PutAddress { address, row } => {
-            merge(row, json!({"canonical": address, "domain": address.domain().as_str(), "keys": row.keys}))
+            let more = json!({"canonical": address, "domain": address.domain().as_str(), "keys": row.keys, "created_at": row.created_at});
+            merge(row, more)
         }
         Change::PutRole { namespace, name, row } => merge(row, json!({"namespace": namespace, "name": name})),
         Change::PutLink { alias, row } => merge(row, json!({"alias": alias})),
@@ -214,21 +213,23 @@ INSERT INTO mailroster.domain_key (key, domain_id)
 SELECT k.key, d.id FROM jsonb_to_recordset($1) AS r(name text, keys jsonb) JOIN mailroster.domain d ON d.name = r.name, jsonb_array_elements_text(r.keys) AS k(key)
 ON CONFLICT (key) DO NOTHING";
 
+// A row of another created_at than the planned one was not in the plan's view (somebody made it meanwhile): it is not touched, and one
+// row too few is a conflict.
 const PUT_ADDRESSES: &str = "
 INSERT INTO mailroster.address (canonical, display, domain_id, namespace, is_alias, origin, owner, last_owner, display_name, attributes, disabled,
-    shut, closing, archive_start, smtp_submission, pop, unlocked_at, codes_reset_at)
+    shut, closing, archive_start, smtp_submission, pop, unlocked_at, codes_reset_at, created_at)
 SELECT r.canonical, r.display, d.id, r.namespace, r.is_alias, r.origin, r.owner, r.last_owner, r.display_name, r.attributes, r.disabled,
-    r.shut, r.closing, r.archive_start, r.smtp_submission, r.pop, r.unlocked_at, r.codes_reset_at
+    r.shut, r.closing, r.archive_start, r.smtp_submission, r.pop, r.unlocked_at, r.codes_reset_at, r.created_at
 FROM jsonb_to_recordset($1) AS r(canonical text, domain text, display text, namespace text, is_alias boolean, origin text, owner text, last_owner text,
     display_name text, attributes jsonb, disabled boolean, shut boolean, closing boolean, archive_start date, smtp_submission boolean, pop boolean,
-    unlocked_at timestamptz, codes_reset_at timestamptz)
+    unlocked_at timestamptz, codes_reset_at timestamptz, created_at timestamptz)
 JOIN mailroster.domain d ON d.name = r.domain ORDER BY r.canonical
 ON CONFLICT (canonical) DO UPDATE SET
     display = EXCLUDED.display, is_alias = EXCLUDED.is_alias, origin = EXCLUDED.origin, owner = EXCLUDED.owner, last_owner = EXCLUDED.last_owner,
     display_name = EXCLUDED.display_name, attributes = EXCLUDED.attributes, disabled = EXCLUDED.disabled, shut = EXCLUDED.shut, closing = EXCLUDED.closing,
     archive_start = EXCLUDED.archive_start, smtp_submission = EXCLUDED.smtp_submission, pop = EXCLUDED.pop, unlocked_at = EXCLUDED.unlocked_at,
     codes_reset_at = EXCLUDED.codes_reset_at
-WHERE address.namespace = EXCLUDED.namespace";
+WHERE address.namespace = EXCLUDED.namespace AND address.created_at = EXCLUDED.created_at";
 
 const DELETE_KEYS: &str = "
 DELETE FROM mailroster.address_key k USING jsonb_to_recordset($1) AS r(canonical text, keys jsonb), mailroster.address a

@@ -311,11 +311,10 @@ impl World {
             let counts = &mut numbers.entry(address.domain()).or_default().counts;
             add(counts, row);
         }
-        for (at, address) in &self.done {
+        for (_, address) in &self.done {
             let numbers = numbers.entry(address.domain()).or_default();
             numbers.done += 1;
             numbers.gone += u64::from(!self.observed.addresses.contains_key(address));
-            numbers.oldest_done = numbers.oldest_done.or(Some(*at));
         }
         for (_, domain) in &self.learned {
             numbers.entry(domain.clone()).or_default().learned += 1;

@@ -84,7 +84,7 @@ CREATE TABLE mailroster.address (
     owner             text,                                    -- name of the EmailAddress; null: undeclared
     last_owner        text,                                    -- who declares it or did so last: takes it back (A8); null: never (P6)
     display_name      text NOT NULL DEFAULT '',
-    attributes        jsonb NOT NULL DEFAULT '{}',
+    attributes        jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(attributes) = 'object'),
     disabled          boolean NOT NULL DEFAULT false,          -- P6 Declared
     shut              boolean NOT NULL DEFAULT false,          -- P6 Undeclared, carried out within the guard (U1, U4)
     closing           boolean NOT NULL DEFAULT false,          -- U2: being purged, only held mail is left: no mail in, no logon

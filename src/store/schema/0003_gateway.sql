@@ -107,6 +107,16 @@ CREATE VIEW mailroster.recipient AS
     LEFT JOIN mailroster.address p ON p.id = l.primary_id
     LEFT JOIN mailroster.domain pd ON pd.id = p.domain_id;
 
+-- Where postmaster@ and abuse@ of a domain go when nobody declares them (V4): an address of the domain's own namespace that takes mail.
+-- One that is missing, moved to another namespace or is being purged is nowhere to go.
+CREATE VIEW mailroster.postmaster AS
+    SELECT d.id AS domain_id, d.name AS domain, t.canonical
+    FROM mailroster.domain d
+    JOIN mailroster.address t ON t.canonical = d.postmaster AND t.namespace = d.namespace
+    LEFT JOIN mailroster.link l ON l.alias_id = t.id
+    LEFT JOIN mailroster.address p ON p.id = l.primary_id
+    WHERE d.recipient_validation <> 'None' AND NOT t.closing AND NOT coalesce(p.closing, false);
+
 CREATE VIEW gateway.domain_v1 WITH (security_barrier) AS
     SELECT k.key AS domain, d.namespace, d.recipient_validation, d.unknown_recipients, d.next_hop, d.sub_addressing
     FROM mailroster.domain_key k
@@ -120,16 +130,16 @@ CREATE VIEW gateway.recipient_v1 WITH (security_barrier) AS
     JOIN mailroster.recipient r ON r.address_id = k.address_id
     WHERE gateway.answers() AND r.accepted AND NOT r.closing
     UNION ALL
-    SELECT k.postmaster, d.name, 'alias'
+    SELECT k.postmaster, t.domain, 'alias'
     FROM mailroster.domain_key k
-    JOIN mailroster.domain d ON d.id = k.domain_id
-    WHERE gateway.answers() AND d.postmaster <> '' AND d.recipient_validation <> 'None'
+    JOIN mailroster.postmaster t ON t.domain_id = k.domain_id
+    WHERE gateway.answers()
       AND NOT EXISTS (SELECT FROM mailroster.address_key own WHERE own.key = k.postmaster)
     UNION ALL
-    SELECT k.abuse, d.name, 'alias'
+    SELECT k.abuse, t.domain, 'alias'
     FROM mailroster.domain_key k
-    JOIN mailroster.domain d ON d.id = k.domain_id
-    WHERE gateway.answers() AND d.postmaster <> '' AND d.recipient_validation <> 'None'
+    JOIN mailroster.postmaster t ON t.domain_id = k.domain_id
+    WHERE gateway.answers()
       AND NOT EXISTS (SELECT FROM mailroster.address_key own WHERE own.key = k.abuse);
 
 CREATE VIEW gateway.alias_v1 WITH (security_barrier) AS
@@ -140,16 +150,16 @@ CREATE VIEW gateway.alias_v1 WITH (security_barrier) AS
     JOIN mailroster.address p ON p.id = l.primary_id
     WHERE gateway.answers() AND NOT a.closing AND NOT p.closing
     UNION ALL
-    SELECT k.postmaster, d.postmaster
+    SELECT k.postmaster, t.canonical
     FROM mailroster.domain_key k
-    JOIN mailroster.domain d ON d.id = k.domain_id
-    WHERE gateway.answers() AND d.postmaster <> '' AND d.recipient_validation <> 'None'
+    JOIN mailroster.postmaster t ON t.domain_id = k.domain_id
+    WHERE gateway.answers()
       AND NOT EXISTS (SELECT FROM mailroster.address_key own WHERE own.key = k.postmaster)
     UNION ALL
-    SELECT k.abuse, d.postmaster
+    SELECT k.abuse, t.canonical
     FROM mailroster.domain_key k
-    JOIN mailroster.domain d ON d.id = k.domain_id
-    WHERE gateway.answers() AND d.postmaster <> '' AND d.recipient_validation <> 'None'
+    JOIN mailroster.postmaster t ON t.domain_id = k.domain_id
+    WHERE gateway.answers()
       AND NOT EXISTS (SELECT FROM mailroster.address_key own WHERE own.key = k.abuse);
 
 CREATE VIEW gateway.sender_v1 WITH (security_barrier) AS

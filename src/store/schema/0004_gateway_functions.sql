@@ -111,7 +111,7 @@ BEGIN
     IF meant.domain_id IS NULL OR meant.local_part = '' THEN
         RETURN NULL;
     END IF;
-    SELECT d.recipient_validation AS validation, d.unknown_recipients, d.postmaster,
+    SELECT d.recipient_validation AS validation, d.unknown_recipients,
            mailroster.now() - d.created_at < i.new_domain_grace AS is_new
     INTO mode FROM mailroster.domain d CROSS JOIN mailroster.installation i WHERE d.id = meant.domain_id;
     SELECT r.accepted, r.closing INTO known FROM mailroster.recipient r WHERE r.address_id = meant.address_id;
@@ -120,7 +120,8 @@ BEGIN
         NULL;                       -- U2: takes no new mail, whatever the mode says of unknown ones
     ELSIF known.accepted OR mode.validation = 'Any' THEN
         RETURN NULL;
-    ELSIF known.accepted IS NULL AND mode.validation <> 'None' AND mode.postmaster <> '' AND meant.local_part IN ('postmaster', 'abuse') THEN
+    ELSIF known.accepted IS NULL AND meant.local_part IN ('postmaster', 'abuse')
+        AND EXISTS (SELECT FROM mailroster.postmaster t WHERE t.domain_id = meant.domain_id) THEN
         RETURN NULL;                -- V4
     ELSIF known.accepted IS NULL AND mode.validation = 'CallForward' AND NOT mode.is_new
         AND meant.local_part NOT IN ('postmaster', 'abuse') THEN
@@ -413,7 +414,7 @@ BEGIN
             WHERE r.address_id = primary_address AND (r.failed <> 0 OR count_now <> 0);
             IF locks THEN
                 INSERT INTO mailroster.audit (actor, subject, action, reason, after)
-                VALUES ('password reset', 'address ' || state.canonical, 'Updated', 'TooManyWrongCodes',
+                VALUES ('password reset', 'address ' || state.canonical, 'Updated', 'TooManyFailedCodes',
                         jsonb_build_object('failedCodes', count_now));
                 PERFORM mailroster.record_change(ARRAY['address ' || state.canonical]);
             END IF;
