@@ -73,6 +73,9 @@ impl Oracle {
             if let Step::Advance(seconds) = step {
                 world.advance(*seconds);
             }
+            if world.journal.is_empty() && !matches!(step, Step::Held(..) | Step::Learn(_)) {
+                continue;
+            }
             for (now, plan) in std::mem::take(&mut world.journal) {
                 set_clock(&store, now).await;
                 let executed = leader.execute(&plan.changes, &plan.audit).await;
@@ -95,6 +98,7 @@ async fn report(store: &Store, world: &World, step: &Step) {
     let pool = store.pool();
     match step {
         Step::Held(held, count) => {
+            set_clock(store, world.now).await;
             let source = "INSERT INTO mailroster.held_source VALUES ('queue', mailroster.now()) ON CONFLICT (source) DO UPDATE SET reported_at = EXCLUDED.reported_at";
             pool.execute(source).await.unwrap();
             sqlx::query("DELETE FROM mailroster.held_address WHERE address = $1").bind(held).execute(pool).await.unwrap();

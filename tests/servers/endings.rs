@@ -3,6 +3,7 @@
 use crate::support::operator::program;
 use crate::tenant::Tenant;
 use futures::StreamExt as _;
+use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 const PASSWORD: &str = "Correct-Horse-Battery-9";
@@ -287,12 +288,10 @@ async fn u4_a_mass_removal_leaves_logons_open_and_mail_flowing_until_it_is_appro
     let logons = "SELECT count(*) FROM gateway.credential_v1";
     assert_eq!(tenant.rows(logons).await, ["200"]);
 
-    for kind in ["eaddr", "alink"] {
-        let mut arguments = vec!["delete", kind, "-n", &tenant.namespace, "--wait=false"];
-        let names: Vec<String> =
-            if kind == "eaddr" { (0..200).map(|n| format!("a{n}")).collect() } else { (0..50).map(|n| format!("l{n}")).collect() };
-        arguments.extend(names.iter().map(String::as_str));
-        tenant.cluster.kubectl(&arguments).await.succeeded();
+    for (kind, which) in [("EmailAddress", "spec.address!=shop@other.example"), ("AliasLink", "spec.primary=shop@other.example")] {
+        let api = tenant.cluster.api_of(kind, &tenant.namespace).await;
+        let deleted = api.delete_collection(&DeleteParams::default(), &ListParams::default().fields(which)).await;
+        deleted.unwrap_or_else(|error| panic!("{kind}: {error}"));
     }
     tenant.until("SELECT action, count(*) FROM mailroster.waiting GROUP BY action", &["Shut,200", "Unlink,50"]).await;
     tenant.database.move_clock(61).await;
