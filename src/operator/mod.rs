@@ -187,6 +187,7 @@ async fn take_store(options: &Options, identity: &identity::Identity) -> Result<
     let mut pause = Duration::from_millis(500);
     loop {
         let attempt = async {
+            store::refuse_foreign(store.connect_options(), &claim).await?;
             store::migrate(store.connect_options(), &options.role_prefix).await?;
             let leader = Leader::take(&store, &claim).await?;
             let (_, answering) = leader.state().await?;
@@ -211,13 +212,16 @@ async fn follow_store(leader: Arc<Leader>, inbox: mpsc::Sender<Input>, stop: Can
     while !stop.is_cancelled() {
         let followed = async {
             let mut feed = Feed::open(leader.store()).await?;
+            if inbox.send(unfinished(&leader).await?).await.is_err() {
+                return Ok(());
+            }
             loop {
                 // After a break the store may be another one than before: an older copy has seen fewer batches (DESIGN 4).
                 let seen = std::mem::replace(&mut batches, leader.state().await?.0);
                 if batches < seen {
                     tracing::warn!(seen, now = batches, "the store is older than it was; planning everything anew");
                     leader.hush().await?;
-                    if inbox.send(Input::Everything).await.is_err() {
+                    if inbox.send(Input::Everything).await.is_err() || inbox.send(unfinished(&leader).await?).await.is_err() {
                         return Ok(());
                     }
                 }
@@ -249,6 +253,12 @@ async fn follow_store(leader: Arc<Leader>, inbox: mpsc::Sender<Input>, stop: Can
         }
     }
     Ok(())
+}
+
+/// What an earlier leader left waiting in domains that no resource may name any more.
+async fn unfinished(leader: &Leader) -> Result<Input, StoreError> {
+    let subjects = leader.store().unfinished_domains().await?;
+    Ok(Input::Changed(store::Dirty { subjects, ..store::Dirty::default() }))
 }
 
 /// Calls of gateway functions that named unknown addresses, once a minute.
