@@ -105,7 +105,7 @@ impl<S: Surroundings> Engine<S> {
                 return Ok(());
             }
             match self.leader.execute(&plan.changes, &plan.audit).await {
-                Ok(_) => {
+                Ok(()) => {
                     self.hand_out(seed, &scope, plan, began).await;
                     return Ok(());
                 }

@@ -32,7 +32,7 @@ impl FingerprintKey {
     pub fn new(key: Vec<u8>) -> Self {
         use sha2::Digest as _;
         let id = Sha256::digest([b"mailroster fingerprint key id:", key.as_slice()].concat());
-        Self { id: id.iter().take(8).map(|byte| format!("{byte:02x}")).collect(), key: Secret::new(key) }
+        Self { id: crate::model::hex(id.get(..8).unwrap_or_default()), key: Secret::new(key) }
     }
 
     /// HMAC-SHA-256 over the address, which is the row's identity (A3), and the value: equal values of two users look different.

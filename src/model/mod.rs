@@ -3,6 +3,7 @@
 
 mod address;
 mod domain;
+mod hex;
 mod phc;
 mod policy;
 mod resource;
@@ -10,6 +11,7 @@ mod secret;
 
 pub use address::{Address, AddressError, CanonicalAddress};
 pub use domain::{DomainError, DomainName};
+pub use hex::hex;
 pub use phc::{Phc, PhcError};
 pub use policy::{PasswordPolicy, PolicyError};
 pub use resource::{Kind, ResourceKey};

@@ -125,7 +125,7 @@ impl Lease {
                 // Somebody else wrote it. Ours only if it still names us.
                 match tokio::time::timeout(CALL, self.api.get_opt(NAME)).await {
                     Ok(Ok(Some(object))) if object.spec.as_ref().and_then(|s| s.holder_identity.as_ref()) == Some(&self.holder) => {
-                        *held = object
+                        *held = object;
                     }
                     Ok(Ok(_)) => return Err(Error::LeaseLost),
                     _ => {}

@@ -4,7 +4,6 @@
 //! plan is released by its hash alone; no passing of time does it.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
@@ -230,8 +229,5 @@ pub(super) fn held_plan(w: &Working<'_>, domain: &DomainName) -> Option<HeldPlan
 #[must_use]
 pub fn hash(sorted_lines: &[String]) -> String {
     let digest = Sha256::digest(sorted_lines.join("\n").as_bytes());
-    digest.iter().take(8).fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    crate::model::hex(digest.get(..8).unwrap_or_default())
 }

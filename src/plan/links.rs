@@ -78,7 +78,7 @@ fn settle_one(w: &mut Working<'_>, resource: &Resource, alias: &CanonicalAddress
     }
     w.unwait(alias, WaitAction::Unlink);
     let namespace = resource.key.namespace.clone();
-    let made_row = w.next.addresses.get(alias).is_none();
+    let made_row = !w.next.addresses.contains_key(alias);
     if made_row {
         let row = addresses::new_row(w, &declared.alias, &namespace, "Manual");
         w.next.addresses.insert(alias.clone(), row);

@@ -1,6 +1,6 @@
 //! Admin roles and their members (SPEC R1 to R3, L7).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::desired::{Declared, Resource, RoleDeclared};
 use super::observed::RoleRow;
@@ -240,13 +240,13 @@ fn holder(name: &str) -> String {
 
 /// A member that was refused as moved stays so for as long as the role says the same (L7).
 fn remember_moves(resource: &Resource, declared: &RoleDeclared, rejected: &mut [Rejection]) {
-    let remembered: BTreeMap<&str, ()> = if resource.last.generation == resource.generation {
-        resource.last.moved.iter().map(|address| (address.as_str(), ())).collect()
+    let remembered: BTreeSet<&str> = if resource.last.generation == resource.generation {
+        resource.last.moved.iter().map(String::as_str).collect()
     } else {
-        BTreeMap::new()
+        BTreeSet::new()
     };
     for rejection in rejected.iter_mut().filter(|r| r.reason == Reason::AliasNamed) {
-        if remembered.contains_key(rejection.address.as_str()) && declared.members.iter().any(|m| m.as_str() == rejection.address) {
+        if remembered.contains(rejection.address.as_str()) && declared.members.iter().any(|m| m.as_str() == rejection.address) {
             rejection.reason = Reason::AliasMoved;
         }
     }

@@ -68,7 +68,9 @@ impl Feed {
         let rows = deadline("reading the outbox", LONG, asked).await?;
         let mut dirty = Dirty::default();
         let subjects: BTreeSet<_> = rows.iter().map(|(_, subject)| subject).collect();
-        subjects.into_iter().for_each(|subject| dirty.note(subject));
+        for subject in subjects {
+            dirty.note(subject);
+        }
         Ok((dirty, rows.into_iter().map(|(id, _)| id).collect()))
     }
 

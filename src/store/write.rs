@@ -132,7 +132,7 @@ fn row(change: &Change) -> Value {
         Change::PutCredential { address, password } => json!({
             "address": address, "phc": password.phc, "key_id": password.key_id, "force_change": password.force_change,
             "never_expires": password.never_expires, "history": password.history,
-            "fingerprint": password.fingerprint.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+            "fingerprint": crate::model::hex(&password.fingerprint),
         }),
         Change::PutWait { address, action, wait } => {
             json!({"address": address, "action": action.as_str(), "since": wait.since, "held": wait.held, "approved": wait.approved})
