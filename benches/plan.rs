@@ -2,7 +2,13 @@
 //! the same rows and comparing them once, which any planner has to do).
 //!
 //! `cargo bench --bench plan`, or `make bench`. Prints a table; asserts nothing.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::cast_precision_loss, reason = "a benchmark that can't run has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    clippy::indexing_slicing,
+    reason = "a benchmark that can't run has failed"
+)]
 
 use std::collections::BTreeMap;
 use std::hint::black_box;

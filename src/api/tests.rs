@@ -355,6 +355,7 @@ fn account_settings_have_one_name() {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "called with json! literals")]
 fn merged(mut base: Value, more: Value) -> Value {
     base.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     base

@@ -16,7 +16,7 @@ struct Ran {
 async fn run(environment: &[(&str, &str)], arguments: &[&str]) -> Ran {
     let mut command = tokio::process::Command::new(program());
     command.args(arguments).env_clear().envs(environment.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(Duration::from_secs(60), command.output()).await.expect("the command ends").expect("it starts");
+    let output = tokio::time::timeout(Duration::from_mins(1), command.output()).await.expect("the command ends").expect("it starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ran { status: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
 }

@@ -72,7 +72,7 @@ async fn rows(pool: &PgPool, sql: &str) -> Vec<String> {
 async fn code_of(pool: &PgPool, sql: &str) -> String {
     match sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(pool).await {
         Ok(_) => String::new(),
-        Err(error) => error.as_database_error().and_then(|database| database.code()).unwrap_or_default().into_owned(),
+        Err(error) => error.as_database_error().and_then(sqlx::error::DatabaseError::code).unwrap_or_default().into_owned(),
     }
 }
 

@@ -107,7 +107,7 @@ async fn c3_a_tenant_of_a_thousand_comes_up_in_any_order_and_then_nothing_is_wri
     scene.something_else_happens().await;
     assert_eq!(versions(cluster, &ours).await, before);
     assert_eq!(scene.database.text(audit).await, audited);
-    assert_eq!(sum(&operator, "mailroster_status_repeats_total", "").await, 0.0);
+    assert!(sum(&operator, "mailroster_status_repeats_total", "").await < 0.5);
     // The one of housekeeping, and those of what was done meanwhile.
     let ahead = batches().await - written;
     assert!(ahead <= 4, "{ahead} batches were written: {}", operator.tail());

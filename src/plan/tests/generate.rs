@@ -172,7 +172,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// The first step fills the world; domains come first, so that much of it is in force.
 pub(crate) fn generate() -> impl Strategy<Value = Vec<Step>> {
-    let base = vec![
+    let base = [
         (key("InternalDomain/a/one"), "{domain: acme.example}".to_owned()),
         (key("InternalDomain/b/one"), "{domain: other.example}".to_owned()),
         (key("EmailAddress/a/one"), "{address: ann@acme.example, deletionPolicy: Purge}".to_owned()),

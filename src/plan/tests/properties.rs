@@ -1,6 +1,8 @@
 //! The properties of a plan that need no slices. [`World::settle`] and [`World::advance`] hold every case to totality (1), convergence
 //! (3), order (5) and minimality (7), and let nothing happen between the moments that a plan asked for.
 
+use std::collections::BTreeSet;
+
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
@@ -112,10 +114,10 @@ proptest! {
     #[test]
     fn a_super_administrator_is_never_the_last_to_go(steps in generate()) {
         let supers = |observed: &Observed| {
-            let is_super = |role: &&(String, String)| observed.roles.get(*role).is_some_and(|row| row.is_super());
+            let is_super = |role: &&(String, String)| observed.roles.get(*role).is_some_and(super::super::observed::RoleRow::is_super);
             observed.members.values().filter(is_super).map(|role| role.0.clone()).collect::<std::collections::BTreeSet<_>>()
         };
-        let mut before = Default::default();
+        let mut before = BTreeSet::default();
         let world = play(&steps, |_, world| {
             let now = supers(&world.observed);
             assert!(now.is_superset(&before), "{before:?} became {now:?}");
