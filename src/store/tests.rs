@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 use super::{Claim, Embedded, Leader, Location, Scope, Store};
 use crate::model::{CanonicalAddress, DomainName, ResourceKey};
 use crate::plan::Subject;
-use crate::plan::observed::Observed;
+use crate::plan::observed::{Observed, Reports};
 use crate::plan::slice::Slice;
 use crate::plan::tests::generate::{Step, generate};
 use crate::plan::tests::world::{World, address};
@@ -125,10 +125,10 @@ async fn compare(store: &Store, world: &mut World, seen: &BTreeSet<ResourceKey>,
         let (postgres, pure) = (format!("{postgres:#?}"), format!("{pure:#?}"));
         let only = |these: &str, those: &str| {
             let those: BTreeSet<_> = those.lines().collect();
-            these.lines().filter(|line| !those.contains(line)).map(|line| format!("{line}\n")).collect::<String>()
+            these.lines().filter(|line| !those.contains(line)).collect::<Vec<_>>().join("\n")
         };
         panic!(
-            "they disagree after {step:?}. Postgres alone says:\n{}the pure interpreter alone says:\n{}in all:\n{pure}",
+            "they disagree after {step:?}. Postgres alone says:\n{}\nthe pure interpreter alone says:\n{}\nin all:\n{pure}",
             only(&postgres, &pure),
             only(&pure, &postgres)
         );
@@ -156,7 +156,7 @@ fn everything(world: &World, seen: &BTreeSet<ResourceKey>) -> Scope {
 fn comparable(of: &Observed, rows: &Observed) -> Observed {
     let mut observed = of.clone();
     // Both know what was reported of rows that exist; only the world remembers the rest, and that nothing was reported.
-    observed.reports.retain(|address, reports| rows.addresses.contains_key(address) && *reports != Default::default());
+    observed.reports.retain(|address, reports| rows.addresses.contains_key(address) && *reports != Reports::default());
     observed.learned.retain(|_, queue| !queue.is_empty());
     observed.numbers.retain(|domain, _| rows.domains.contains_key(domain));
     // Their words are for people.
