@@ -125,10 +125,10 @@ async fn compare(store: &Store, world: &mut World, seen: &BTreeSet<ResourceKey>,
         let (postgres, pure) = (format!("{postgres:#?}"), format!("{pure:#?}"));
         let only = |these: &str, those: &str| {
             let those: BTreeSet<_> = those.lines().collect();
-            these.lines().filter(|line| !those.contains(line)).map(|line| format!("{line}\n")).collect::<String>()
+            these.lines().filter(|line| !those.contains(line)).collect::<Vec<_>>().join("\n")
         };
         panic!(
-            "they disagree after {step:?}. Postgres alone says:\n{}the pure interpreter alone says:\n{}in all:\n{pure}",
+            "they disagree after {step:?}. Postgres alone says:\n{}\nthe pure interpreter alone says:\n{}\nin all:\n{pure}",
             only(&postgres, &pure),
             only(&pure, &postgres)
         );

@@ -314,7 +314,7 @@ async fn u4_a_mass_removal_leaves_logons_open_and_mail_flowing_until_it_is_appro
     assert_eq!(tenant.rows("SELECT count(*) FROM gateway.alias_v1").await, ["50"]);
     tenant.annotate("InternalDomain/other", "approve", &hash(&other)).await;
     tenant.until("SELECT count(*) FROM gateway.alias_v1", &["0"]).await;
-    tenant.gone(&(0..50).map(|n| format!("AliasLink/l{n} ")).collect::<String>()).await;
+    tenant.gone(&(0..50).map(|n| format!("AliasLink/l{n}")).collect::<Vec<_>>().join(" ")).await;
     assert_eq!(tenant.rows("SELECT count(*) FROM mailroster.address").await, ["301"], "Retain keeps rows; those that only links made went");
 }
 
