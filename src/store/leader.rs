@@ -153,10 +153,13 @@ impl Leader {
     /// # Errors
     /// The store's.
     pub async fn hush(&self) -> Result<(), StoreError> {
-        let mut transaction = self.begin().await?;
-        sqlx::query("UPDATE mailroster.installation SET answers_since = NULL").execute(&mut *transaction).await?;
-        transaction.commit().await?;
-        Ok(())
+        deadline("keeping mail servers from being answered", SHORT, async {
+            let mut transaction = self.begin().await?;
+            sqlx::query("UPDATE mailroster.installation SET answers_since = NULL").execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(())
+        })
+        .await
     }
 
     /// V3: from now on mail servers are answered. Called once a plan made from complete lists was executed.

@@ -9,9 +9,10 @@ use proptest::test_runner::{Config, TestRunner};
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{AssertSqlSafe, Executor as _};
 
-use super::{Claim, Embedded, Leader, Location, Scope, Store};
-use crate::model::{CanonicalAddress, DomainName, ResourceKey};
+use super::{Claim, Embedded, Feed, Leader, LeaderError, Location, Scope, Store, StoreError, refuse_foreign};
+use crate::model::{CanonicalAddress, DomainName, Kind, ResourceKey};
 use crate::plan::Subject;
+use crate::plan::change::Change;
 use crate::plan::observed::{Observed, Reports};
 use crate::plan::slice::Slice;
 use crate::plan::tests::generate::{Step, generate};
@@ -54,14 +55,18 @@ impl Oracle {
         self.server.url().replace("/postgres?", &format!("/{database}?"))
     }
 
+    /// A database of its own, led.
+    async fn lead(&self, name: &str) -> Leader {
+        self.admin.execute(AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE base"))).await.unwrap();
+        let store = Store::open(&Location { url: self.url(name), password_file: None }, "mailroster leader test").unwrap();
+        Leader::take(&store, &claim(name)).await.unwrap()
+    }
+
     /// Plays a case on both sides and compares them after each step.
     async fn agrees(&self, number: u32, steps: &[Step]) {
         let name = format!("world{number}");
-        self.admin.execute(AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE base"))).await.unwrap();
-        let location = Location { url: self.url(&name), password_file: None };
-        let store = Store::open(&location, "mailroster leader test").unwrap();
-        let claim = Claim { installation: name, holder: "test".to_owned(), take_over: false, new_domain_grace: 3600 };
-        let leader = Leader::take(&store, &claim).await.unwrap();
+        let leader = self.lead(&name).await;
+        let store = leader.store().clone();
         let mut world = World::new();
         set_clock(&store, world.now).await;
         let mut seen = BTreeSet::new();
@@ -86,6 +91,10 @@ impl Oracle {
         }
         store.pool().close().await;
     }
+}
+
+fn claim(installation: &str) -> Claim {
+    Claim { installation: installation.to_owned(), holder: "test".to_owned(), take_over: false, new_domain_grace: 3600 }
 }
 
 async fn set_clock(store: &Store, now: jiff::Timestamp) {
@@ -184,4 +193,90 @@ fn postgres_makes_of_every_plan_what_the_pure_interpreter_makes_of_it() {
     });
     drop(folder);
     outcome.unwrap_or_else(|error| panic!("{error}"));
+}
+
+const ACME: &str = "
+    INSERT INTO mailroster.domain (name, namespace, recipient_validation, unknown_recipients, learn_senders)
+    VALUES ('acme.example', 'a', 'Known', 'Reject', true), ('other.example', 'b', 'Known', 'Reject', true);
+    INSERT INTO mailroster.address (canonical, display, domain_id, namespace, origin, created_at)
+    SELECT 'ann@acme.example', 'Ann', id, namespace, 'Manual', '2026-01-02 03:04:05.678901Z' FROM mailroster.domain WHERE name = 'acme.example';
+    INSERT INTO mailroster.settings VALUES ('a', 'default', 12, true, true, true, false, 0, 5, 5, 900, 10, 3600, true, 7, 3, false);
+    INSERT INTO mailroster.learned_sender (key, domain) VALUES ('straße@acme.example', 'acme.example');
+    DELETE FROM mailroster.change";
+
+async fn texts(store: &Store, sql: &str) -> Vec<String> {
+    sqlx::query_scalar(AssertSqlSafe(format!("SELECT q::text FROM ({sql}) q ORDER BY 1"))).fetch_all(store.pool()).await.unwrap()
+}
+
+#[tokio::test]
+async fn audit_rows_that_came_before_their_partition_move_there() {
+    let oracle = Oracle::start().await;
+    let leader = oracle.lead("house").await;
+    let store = leader.store();
+    let sql = "
+        INSERT INTO mailroster.audit (at, actor, subject, action, reason)
+        SELECT at, 'test', at::text, 'Created', 'Declared'
+        FROM unnest('{2026-01-31 23:59Z, 2026-03-01 00:00Z, 2026-03-31 23:59:59.999999Z, 2026-04-15 00:00Z, 2025-01-01 00:00Z}'::timestamptz[]) at";
+    store.pool().execute(sql).await.unwrap();
+    for _ in 0..2 {
+        leader.keep_house(jiff::civil::date(2026, 3, 20), 100).await.unwrap();
+    }
+    let placed = texts(store, "SELECT p.relname, count(*) FROM mailroster.audit a JOIN pg_class p ON p.oid = a.tableoid GROUP BY 1").await;
+    assert_eq!(placed, ["(audit_2026_03,2)", "(audit_2026_04,1)", "(audit_default,1)"]);
+    let sql = "SELECT count(DISTINCT relowner) FROM pg_class WHERE relname ~ '^audit' AND relkind IN ('r', 'p')";
+    assert_eq!(texts(store, sql).await, ["(1)"]);
+    leader.keep_house(jiff::civil::date(2026, 8, 20), 100).await.unwrap();
+    let kept = texts(
+        store,
+        "SELECT p.relname FROM pg_inherits JOIN pg_class p ON p.oid = inhrelid WHERE inhparent = 'mailroster.audit'::regclass",
+    )
+    .await;
+    assert_eq!(kept, ["(audit_2026_08)", "(audit_2026_09)", "(audit_default)"]);
+    oracle.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_foreign_store_is_left_untouched_and_what_was_not_in_view_stays() {
+    let oracle = Oracle::start().await;
+    let leader = oracle.lead("owned").await;
+    let store = leader.store();
+    let other = Store::open(&Location { url: oracle.url("owned"), password_file: None }, "mailroster leader other").unwrap();
+    let foreign = |error: LeaderError| matches!(error, LeaderError::Foreign { owner, mine } if owner == "owned" && mine == "other");
+    assert!(foreign(refuse_foreign(other.connect_options(), &claim("other")).await.unwrap_err()));
+    assert!(foreign(Leader::take(&other, &claim("other")).await.unwrap_err()));
+    leader.execute(&[], &[]).await.unwrap();
+
+    sqlx::raw_sql(ACME).execute(store.pool()).await.unwrap();
+    let (ann, acme) = (address("ann@acme.example"), Subject::Domain(DomainName::from_store("acme.example")));
+    let slice = Slice { subjects: [acme.clone(), Subject::Address(ann.clone())].into(), ..Slice::default() };
+    let scope = Scope { slice, ..Scope::default() };
+    let (observed, now) = store.observe(&scope).await.unwrap();
+    assert_eq!(observed.settings("a").guard.max_percent, 7);
+    let settings = ResourceKey::new(Kind::AccountSettings, "a", "default");
+    assert_eq!(store.owned(&[settings].into()).await.unwrap(), [Subject::Settings("a".to_owned())].into());
+    assert_eq!(store.unfinished_domains().await.unwrap(), [acme].into());
+    assert_eq!(store.guarded(&scope).await.unwrap(), [Subject::Address(address("strasse@acme.example"))].into());
+
+    let mut row = observed.addresses[&ann].clone();
+    row.display = "Anne".to_owned();
+    let seen = Change::PutAddress { address: ann.clone(), row: row.clone() };
+    row.created_at = now;
+    row.display = "another".to_owned();
+    let unseen = Change::PutAddress { address: ann, row };
+    leader.execute(&[seen], &[]).await.unwrap();
+    assert!(matches!(leader.execute(&[unseen], &[]).await, Err(StoreError::Conflict(_))));
+    assert_eq!(texts(store, "SELECT display FROM mailroster.address").await, ["(Anne)"]);
+
+    let feed = Feed::open(store).await.unwrap();
+    store.pool().execute("INSERT INTO mailroster.change (subject) VALUES ('settings a'), ('settings a')").await.unwrap();
+    let (dirty, ids) = feed.look().await.unwrap();
+    assert_eq!((dirty.subjects, ids.len()), ([Subject::Settings("a".to_owned())].into(), 2));
+    assert_eq!(feed.look().await.unwrap().1, ids);
+    feed.forget(ids).await.unwrap();
+    assert!(feed.look().await.unwrap().0.is_empty());
+    drop(feed);
+
+    let taken = Leader::take(&other, &Claim { take_over: true, ..claim("other") }).await.unwrap();
+    taken.execute(&[], &[]).await.unwrap();
+    oracle.server.stop().await;
 }

@@ -345,6 +345,35 @@ async fn postmaster_and_abuse_stand_for_themselves_or_for_the_domains_postmaster
         let recipient = rows(&mta, &format!("SELECT * FROM gateway.recipient_v1 WHERE address = '{name}@acme.example'")).await;
         assert_eq!(recipient, [format!("({name}@acme.example,acme.example,alias)")]);
     }
+    // A target that takes no mail, is gone or is somebody else's is none.
+    for spoil in [
+        "UPDATE mailroster.address SET closing = true WHERE canonical = 'sales@acme.example'",
+        "UPDATE mailroster.domain SET postmaster = 'gone@acme.example'",
+        "UPDATE mailroster.domain SET postmaster = 'info@globex.example'",
+        // Its primary is closing.
+        "UPDATE mailroster.domain SET postmaster = 'sales.e@acme.example'; UPDATE mailroster.address SET closing = canonical LIKE 'sales@%'",
+    ] {
+        database
+            .execute(
+                "INSERT INTO mailroster.domain (name, namespace, recipient_validation, unknown_recipients, learn_senders)
+                 VALUES ('globex.example', 'globex', 'Known', 'Reject', true) ON CONFLICT DO NOTHING;
+                 INSERT INTO mailroster.address (canonical, display, domain_id, namespace, origin)
+                 SELECT 'info@globex.example', '', id, namespace, 'Manual' FROM mailroster.domain WHERE namespace = 'globex' ON CONFLICT DO NOTHING;",
+            )
+            .await;
+        database.execute(spoil).await;
+        assert_eq!(action(&mta, "postmaster@acme.example").await, "451 4.1.1", "{spoil}");
+        for (view, first) in [("alias_v1", "alias"), ("recipient_v1", "address")] {
+            let found =
+                rows(&mta, &format!("SELECT * FROM gateway.{view} WHERE {first} IN ('postmaster@acme.example', 'abuse@acme.example')"))
+                    .await;
+            assert_eq!(found, [""; 0], "{spoil}");
+        }
+        database
+            .execute("UPDATE mailroster.address SET closing = false; UPDATE mailroster.domain SET postmaster = 'sales@acme.example'")
+            .await;
+        assert_eq!(action(&mta, "abuse@acme.example").await, "");
+    }
     database.execute("SELECT test.address('abuse@acme.example')").await;
     assert_eq!(rows(&mta, "SELECT * FROM gateway.alias_v1 WHERE alias = 'abuse@acme.example'").await, [""; 0]);
     let recipient = rows(&mta, "SELECT kind FROM gateway.recipient_v1 WHERE address = 'abuse@acme.example'").await;
