@@ -183,9 +183,10 @@ async fn take_store(options: &Options, identity: &identity::Identity) -> Result<
         take_over: options.take_over_store,
         new_domain_grace: options.new_domain_grace.as_secs(),
     };
-    let store = Store::open(&options.store, &format!("mailroster leader {}", &uuid::Uuid::new_v4().simple()))?;
+    let application = format!("mailroster leader {}", &uuid::Uuid::new_v4().simple());
     let mut pause = Duration::from_millis(500);
     loop {
+        let store = Store::open(&options.store, &application)?;
         let attempt = async {
             store::refuse_foreign(store.connect_options(), &claim).await?;
             store::migrate(store.connect_options(), &options.role_prefix).await?;
@@ -245,7 +246,12 @@ async fn follow_store(leader: Arc<Leader>, inbox: mpsc::Sender<Input>, stop: Can
         match followed.await {
             Ok(()) => return Ok(()),
             Err(StoreError::Deposed) => return Err(StoreError::Deposed.into()),
-            Err(error) => tracing::warn!(%error, "the store's change feed broke; opening it again"),
+            Err(error) => {
+                tracing::warn!(%error, "the store's change feed broke; opening it again");
+                if let Err(error) = leader.store().read_password_anew() {
+                    tracing::warn!(%error, "the password can't be read anew");
+                }
+            }
         }
         tokio::select! {
             () = stop.cancelled() => {}

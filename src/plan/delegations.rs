@@ -71,6 +71,7 @@ fn settle_one(w: &mut Working<'_>, resource: &Resource, pair: &(CanonicalAddress
         let effective_at = old.map_or(w.now, |old| old.effective_at);
         w.next.delegations.insert(pair.clone(), DelegationRow { namespace: resource.key.namespace.clone(), owner, effective_at });
         w.by(subject, resource, "Declared");
+        w.note_drift(resource, "the delegation");
     }
 }
 

@@ -98,6 +98,7 @@ fn settle_one(w: &mut Working<'_>, resource: &Resource, alias: &CanonicalAddress
     if old.is_none() {
         w.end_rights(alias, "AliasMoved");
     }
+    w.note_drift(resource, "the link");
     if let Some(row) = w.next.addresses.get_mut(alias) {
         row.is_alias = true;
     }

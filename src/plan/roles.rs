@@ -100,6 +100,7 @@ fn add_members(w: &mut Working<'_>, resource: &Resource, declared: &RoleDeclared
                 if w.next.members.get(address) != Some(&id) {
                     w.next.members.insert(address.clone(), id.clone());
                     w.by(Subject::Member(address.clone()), resource, "Declared");
+                    w.note_drift(resource, "a membership");
                 }
             }
             Err(rejection) => rejected.push(rejection),

@@ -163,6 +163,13 @@ impl<'a> Working<'a> {
         self.notes.push(Note { key: key.clone(), reason, message: message.into(), warning });
     }
 
+    /// A resource that its status called in force has to be written again although it says the same: somebody else changed the row (C4).
+    pub fn note_drift(&mut self, resource: &Resource, what: &str) {
+        if resource.was_in_force() {
+            self.note(&resource.key, Reason::DriftCorrected, true, format!("{what} had been changed in the store; it was put right"));
+        }
+    }
+
     /// Begins a wait, unless it has begun.
     pub fn wait(&mut self, address: &CanonicalAddress, action: WaitAction) {
         let since = self.now;

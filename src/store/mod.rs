@@ -51,7 +51,7 @@ DO $$ BEGIN SET log_parameter_max_length = 0; EXCEPTION WHEN insufficient_privil
 pub struct Location {
     /// A Postgres URL, or `embedded:DIR`.
     pub url: String,
-    /// Read at each connect of a new pool.
+    /// Read at each start and after each break, so that a password can be rotated.
     pub password_file: Option<PathBuf>,
 }
 
@@ -60,6 +60,7 @@ pub struct Location {
 pub struct Store {
     pool: PgPool,
     options: PgConnectOptions,
+    password_file: Option<PathBuf>,
 }
 
 impl Store {
@@ -73,9 +74,7 @@ impl Store {
         let mut options = PgConnectOptions::from_str(&location.url)
             .map_err(|error| StoreError::Location(format!("--store is no Postgres URL (postgres://USER@HOST/DATABASE): {error}")))?;
         if let Some(file) = &location.password_file {
-            let password = std::fs::read_to_string(file)
-                .map_err(|error| StoreError::Location(format!("failed to read {}: {error}", file.display())))?;
-            options = options.password(password.trim_end_matches(['\r', '\n']));
+            options = options.password(&read_password(file)?);
         }
         let options = options.application_name(application).options([
             ("statement_timeout", STATEMENT_TIMEOUT),
@@ -87,7 +86,18 @@ impl Store {
             .acquire_timeout(ACQUIRE)
             .after_connect(|connection, _| Box::pin(async move { connection.execute(KEEP_PARAMETERS_OUT_OF_LOGS).await.map(drop) }))
             .connect_lazy_with(options.clone());
-        Ok(Self { pool, options })
+        Ok(Self { pool, options, password_file: location.password_file.clone() })
+    }
+
+    /// Takes the password that the file has now for connections to come: it may have been rotated while we ran.
+    ///
+    /// # Errors
+    /// [`StoreError::Location`] when the file can't be read.
+    pub fn read_password_anew(&self) -> Result<(), StoreError> {
+        if let Some(file) = &self.password_file {
+            self.pool.set_connect_options(self.options.clone().password(&read_password(file)?));
+        }
+        Ok(())
     }
 
     #[must_use]
@@ -121,4 +131,10 @@ impl Store {
         let rows = deadline("reading the counters", SHORT, asked).await?;
         Ok(rows.into_iter().map(|(function, count)| (function, u64::try_from(count).unwrap_or(0))).collect())
     }
+}
+
+fn read_password(file: &std::path::Path) -> Result<String, StoreError> {
+    let password =
+        std::fs::read_to_string(file).map_err(|error| StoreError::Location(format!("failed to read {}: {error}", file.display())))?;
+    Ok(password.trim_end_matches(['\r', '\n']).to_owned())
 }

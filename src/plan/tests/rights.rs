@@ -1,6 +1,6 @@
 //! Delegations and roles (SPEC M1, M2, M4, R1 to R3).
 
-use super::world::{World, check};
+use super::world::{World, address, check};
 
 const BASE: &str = "InternalDomain/x: {domain: acme.example}
 EmailAddress/a: {address: a@acme.example}
@@ -223,4 +223,15 @@ fn r3_a_member_of_a_role_is_not_purged() {
     assert_eq!(world.blockers("EmailAddress/d"), ["AdminRole"]);
     world.delete("AdminRole/h");
     world.expect("EmailAddress/d -");
+}
+
+#[test]
+fn c4_a_right_taken_away_by_hand_comes_back_with_an_event() {
+    let mut world = world("DelegateMailbox/d: {reader: a@acme.example, mailbox: b@acme.example}");
+    world.expect("DelegateMailbox/d Succeeded");
+    let pair = (address("a@acme.example"), address("b@acme.example"));
+    assert!(world.observed.delegations.remove(&pair).is_some());
+    world.settle();
+    assert!(world.observed.delegations.get(&pair).is_some());
+    assert!(world.noted("DriftCorrected"));
 }
