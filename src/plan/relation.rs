@@ -23,6 +23,9 @@ impl Links {
         let row = self.rows.remove(alias)?;
         if let Some(aliases) = self.by_primary.get_mut(&row.primary) {
             aliases.remove(alias);
+            if aliases.is_empty() {
+                self.by_primary.remove(&row.primary);
+            }
         }
         Some(row)
     }

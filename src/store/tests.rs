@@ -15,11 +15,8 @@ use crate::plan::Subject;
 use crate::plan::change::Change;
 use crate::plan::observed::{Observed, Reports};
 use crate::plan::slice::Slice;
-use crate::plan::tests::generate::{Step, generate};
+use crate::plan::tests::generate::{LOCALS, Step, config, generate};
 use crate::plan::tests::world::{World, address};
-
-/// How many worlds; `PROPTEST_CASES` for more.
-const WORLDS: u32 = 50;
 
 const CLOCK: &str = "
     CREATE TABLE mailroster.test_clock (at timestamptz NOT NULL);
@@ -148,8 +145,7 @@ async fn compare(store: &Store, world: &mut World, seen: &BTreeSet<ResourceKey>,
 fn everything(world: &World, seen: &BTreeSet<ResourceKey>) -> Scope {
     let observed = &world.observed;
     let domains: BTreeSet<DomainName> = ["acme.example", "mail.acme.example", "other.example"].map(DomainName::from_store).into();
-    let locals = ["ann", "bob", "cat", "postmaster"];
-    let addresses = domains.iter().flat_map(|domain| locals.map(|local| CanonicalAddress::from_store(&format!("{local}@{domain}"))));
+    let addresses = domains.iter().flat_map(|domain| LOCALS.map(|local| CanonicalAddress::from_store(&format!("{local}@{domain}"))));
     let mut subjects: BTreeSet<Subject> = addresses
         .chain(observed.addresses.keys().cloned())
         .flat_map(|a| [Subject::Address(a.clone()), Subject::Link(a.clone()), Subject::Member(a)])
@@ -178,8 +174,7 @@ fn comparable(of: &Observed, rows: &Observed) -> Observed {
 fn postgres_makes_of_every_plan_what_the_pure_interpreter_makes_of_it() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let oracle = runtime.block_on(Oracle::start());
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(WORLDS);
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 100, ..Config::default() };
+    let config = Config { max_shrink_iters: 100, ..config() };
     let number = std::cell::Cell::new(0);
     let outcome = TestRunner::new(config).run(&generate(), |steps| {
         number.set(number.get() + 1);

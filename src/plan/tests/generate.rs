@@ -98,7 +98,7 @@ fn domain() -> impl Strategy<Value = &'static str> {
 }
 
 fn address() -> impl Strategy<Value = String> {
-    let local = select(vec!["ann", "info", "cat", "postmaster"]);
+    let local = select(LOCALS.to_vec());
     prop_oneof![20 => (local, domain()).prop_map(|(local, domain)| format!("{local}@{domain}")), 1 => Just("no one@acme.example".to_owned())]
 }
 
@@ -181,6 +181,9 @@ pub(crate) fn generate() -> impl Strategy<Value = Vec<Step>> {
     let first = proptest::collection::vec(resource(), 4..14).prop_map(move |more| Step::Apply(base.iter().cloned().chain(more).collect()));
     (first, proptest::collection::vec(step(), 2..10)).prop_map(|(first, rest)| std::iter::once(first).chain(rest).collect())
 }
+
+/// The local parts of all addresses.
+pub(crate) const LOCALS: [&str; 4] = ["ann", "info", "cat", "postmaster"];
 
 /// The same few cases each time, so that the suite is quick and says the same twice; `PROPTEST_CASES` tries that many others.
 pub(crate) fn config() -> ProptestConfig {
