@@ -36,7 +36,7 @@ pub const UNLOCK: &str = "mailroster.dev/unlock";
 /// InternalDomain: unlock the password reset function of an address that no resource declares. Value: `ADDRESS TOKEN`.
 pub const RESET_CODES: &str = "mailroster.dev/resetCodes";
 
-/// The longest annotation value, in characters, that `status.lastHandled` has room for. A longer one must be refused, not cut: a cut
+/// The longest annotation value, in characters, that `status.lastHandled` has room for. A longer one is no token and is not acted on: a cut
 /// token would differ from its annotation for ever and act again each time.
 pub const LONGEST_TOKEN: usize = 512;
 /// The longest condition message, in characters. A longer one must be cut: the API server would refuse the whole status.

@@ -99,7 +99,7 @@ pub enum Change {
         namespace: String,
         name: String,
     },
-    /// The store repeats the blockers of U2 in its own condition when `purge` is set.
+    /// With `purge` set the store asks once more, in its own condition, whether mail to or from the address is held (U2).
     DeleteAddress {
         address: CanonicalAddress,
         purge: bool,

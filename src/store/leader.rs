@@ -5,7 +5,7 @@ use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use super::deadline::{LONG, SHORT, deadline};
 use super::{Store, StoreError};
 
-/// Session lock of the leader, and of `apply` and `transfer` when they write themselves.
+/// Session lock of whoever writes the store.
 const LOCK: i64 = 0x6d61_696c_726f_7374;
 
 /// What a would-be leader brings.

@@ -28,7 +28,7 @@ impl Leader {
     }
 }
 
-/// Runs a statement over a JSON array of rows; as many rows must be touched as were planned.
+/// Runs a statement over a JSON array of rows, however many of them it touches.
 async fn put(c: &mut PgConnection, sql: &'static str, rows: &[Value]) -> Result<(), StoreError> {
     sqlx::query(sql).bind(Json(rows)).execute(c).await?;
     Ok(())
