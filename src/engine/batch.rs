@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{BATCH, Engine, Outcome, REST, Surroundings};
 use crate::model::{Kind, ResourceKey};
-use crate::plan::desired::{Action, Declared};
+use crate::plan::desired::{Action, Declared, Desired};
 use crate::plan::slice::Slice;
 use crate::plan::{self, Change, Plan, Subject, Verdict};
 use crate::store::{Scope, StoreError};
@@ -134,7 +135,14 @@ impl<S: Surroundings> Engine<S> {
             .collect();
         slice.keys.extend(of_subjects);
         self.roster.close(&mut slice);
-        let mut scope = Scope { slice, ..Scope::default() };
+        let missing_in = self.missing_in(&slice);
+        let overdue = self.overdue(&missing_in).await?;
+        if !overdue.is_empty() {
+            slice.subjects.extend(self.leader.store().owned(&overdue).await?);
+            self.roster.close(&mut slice);
+        }
+        let namespaces = self.uids(&slice, &missing_in).await?;
+        let mut scope = Scope { slice, missing_in, ..Scope::default() };
         // What waits in a domain brings in others, and with them other domains in which something may wait.
         loop {
             self.mark_domains(&mut scope);
@@ -148,8 +156,8 @@ impl<S: Surroundings> Engine<S> {
         scope.count.extend(self.counting.within(&scope.slice.subjects));
         let (observed, now) = self.leader.store().observe(&scope).await?;
         self.schedule.set_clock(now);
-        self.shelter(&scope, seed).await?;
-        let mut desired = self.roster.desired(&scope.slice);
+        self.shelter(&scope, seed, &overdue).await?;
+        let mut desired = Desired { overdue, namespaces, ..self.roster.desired(&scope.slice) };
         self.roster.add_unreadable_owners(&mut desired, &observed);
         let plan = std::panic::catch_unwind(AssertUnwindSafe(|| {
             #[cfg(debug_assertions)]
@@ -175,26 +183,19 @@ impl<S: Surroundings> Engine<S> {
     }
 
     /// U4: asks the cluster whether the ends in this batch mean anything.
-    async fn shelter(&mut self, scope: &Scope, seed: &Seed) -> Result<(), Failure> {
-        let ending = |key: &&ResourceKey| self.roster.is_deleted(key) || self.roster.get(key).is_some_and(|resource| resource.deleting);
-        let places: BTreeSet<_> = scope
-            .slice
-            .keys
-            .iter()
-            .chain(&seed.ended)
-            .chain(self.roster.deleted())
-            .filter(ending)
-            .map(|key| (key.kind, key.namespace.clone()))
-            .collect();
+    async fn shelter(&mut self, scope: &Scope, seed: &Seed, overdue: &BTreeSet<ResourceKey>) -> Result<(), Failure> {
+        let ended = scope.slice.keys.iter().chain(&seed.ended).filter_map(|key| Some((key, self.roster.ending_since_made(key)?)));
+        // When those were made that nobody saw end is not known.
+        let unseen = overdue.iter().map(|key| (key, Timestamp::MAX));
+        let mut places: BTreeMap<(Kind, String), Timestamp> = BTreeMap::new();
+        for (key, made) in ended.chain(self.roster.deleted()).chain(unseen) {
+            places.entry((key.kind, key.namespace.clone())).and_modify(|oldest| *oldest = made.min(*oldest)).or_insert(made);
+        }
         if places.is_empty() {
             return Ok(());
         }
-        let places: Vec<_> = places.into_iter().collect();
-        let sheltered = self.surroundings.sheltered(&places).await.map_err(|error| {
-            tracing::warn!(error, "can't find out whether a namespace is ending");
-            Failure::Later(StoreError::Unavailable(sqlx::Error::Io(std::io::Error::other(error))))
-        })?;
-        for (kind, namespace) in places {
+        let sheltered = self.surroundings.sheltered(&places).await.map_err(Failure::unseen)?;
+        for (kind, namespace) in places.into_keys() {
             let now = sheltered.contains(&(kind, namespace.clone()));
             self.roster.shelter(kind, &namespace, now);
         }
@@ -212,6 +213,12 @@ impl<S: Surroundings> Engine<S> {
                 concerned.extend(self.roster.dependents(&subject));
             }
             self.note_change(change);
+            // Its rows have lost their owner: it is not missed any more.
+            if let Change::PutAbsence { key, absence } = change
+                && absence.ended_at.is_some()
+            {
+                self.roster.found(key);
+            }
             if let Change::PutCredential { address, .. } = change {
                 for key in self.roster.claimants(&Subject::Address(address.clone())).cloned().collect::<Vec<_>>() {
                     self.passwords.in_force(&key);
@@ -232,7 +239,8 @@ impl<S: Surroundings> Engine<S> {
         for (at, subject) in plan.moments {
             moments.entry(subject).and_modify(|first| *first = at.min(*first)).or_insert(at);
         }
-        for subject in scope.slice.subjects.iter().filter(|s| matches!(s, Subject::Domain(_) | Subject::Address(_))) {
+        for subject in scope.slice.subjects.iter().filter(|s| matches!(s, Subject::Domain(_) | Subject::Address(_) | Subject::Absences(_)))
+        {
             self.schedule.set(subject.clone(), moments.remove(subject));
         }
         for work in &plan.passwords {
@@ -318,12 +326,20 @@ impl<S: Surroundings> Engine<S> {
 }
 
 /// Why a batch did not come through.
-enum Failure {
+pub(super) enum Failure {
     Deposed,
     /// The store is away: the same again later.
     Later(StoreError),
     /// Our own plan can't be carried out.
     Broken(String),
+}
+
+impl Failure {
+    /// The API server could not be asked, and nothing may be concluded from that.
+    pub(super) fn unseen(error: String) -> Self {
+        tracing::warn!(error, "the API server can't be asked what has ended");
+        Self::Later(StoreError::Unavailable(sqlx::Error::Io(std::io::Error::other(error))))
+    }
 }
 
 impl From<StoreError> for Failure {

@@ -1,7 +1,9 @@
 //! What goes into the engine and what comes out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+
+use jiff::Timestamp;
 
 use super::Task;
 use crate::model::{Kind, ResourceKey, Secret};
@@ -18,6 +20,8 @@ pub enum Input {
     Gone { key: ResourceKey, seen: bool },
     /// The list of a kind in a namespace ("" for all) is complete.
     Listed { kind: Kind, namespace: String },
+    /// The list of a kind in a namespace failed: what it lacked before proves nothing any more (U6).
+    Unlisted { kind: Kind, namespace: String },
     /// Plan it once more.
     Again(ResourceKey),
     /// Plan all of it once more: the store may be older than it was.
@@ -25,7 +29,7 @@ pub enum Input {
     /// The store's outbox.
     Changed(Dirty),
     /// The store's clock, now.
-    Clock(jiff::Timestamp),
+    Clock(Timestamp),
     /// What can be seen of a Secret.
     Secret { namespace: String, name: String, view: SecretView },
     /// Work on a password is done.
@@ -52,11 +56,24 @@ pub enum Outcome {
 
 /// What only the cluster knows.
 pub trait Surroundings: Send + Sync {
-    /// Of these, where the end of a resource means nothing by itself: the namespace or the kind is ending, or may not be seen (U4).
+    /// Of these, where the end of a resource means nothing by itself: the namespace or the kind is ending, is another than the resource
+    /// was made in, or may not be seen (U4). Each place comes with the time when its oldest ended resource was made.
     ///
     /// # Errors
     /// A text for the log: it can't be found out now, and nothing may be concluded.
-    fn sheltered(&self, places: &[(Kind, String)]) -> impl Future<Output = Result<Vec<(Kind, String)>, String>> + Send;
+    fn sheltered(&self, places: &BTreeMap<(Kind, String), Timestamp>) -> impl Future<Output = Result<Vec<(Kind, String)>, String>> + Send;
+
+    /// Of these, the resources that the API server says are not there (U6).
+    ///
+    /// # Errors
+    /// A text for the log: it can't be found out now, and nothing may be concluded.
+    fn absent(&self, keys: &BTreeSet<ResourceKey>) -> impl Future<Output = Result<BTreeSet<ResourceKey>, String>> + Send;
+
+    /// The uid of a namespace; None when it is ending, gone or not to be seen: then nothing follows from what it lacks (U6).
+    ///
+    /// # Errors
+    /// A text for the log: it can't be found out now.
+    fn namespace_uid(&self, name: &str) -> impl Future<Output = Result<Option<String>, String>> + Send;
 
     /// A resource takes its password from this Secret: its view is to be sent, now and at each change.
     fn wants_secret(&self, namespace: &str, name: &str);

@@ -11,6 +11,7 @@ mod fault;
 mod inbox;
 mod passwords;
 mod schedule;
+mod sight;
 
 pub use inbox::{Input, Outcome, SecretView, Surroundings};
 pub use passwords::{FingerprintKey, Task};
@@ -31,6 +32,7 @@ use crate::store::{Leader, StoreError};
 use counts::Counting;
 use passwords::{Passwords, Rules};
 use schedule::Schedule;
+use sight::Sight;
 
 /// Keys a batch takes at the most; their closure may be larger.
 const BATCH: usize = 1_000;
@@ -46,6 +48,8 @@ pub trait Observer: Send + Sync {
     fn store_failed(&self, error: &StoreError, took: Duration);
     fn queue(&self, depth: usize, age: Duration);
     fn password(&self, result: &'static str, took: Duration);
+    /// How many resources of a kind rows name and no list has (U6).
+    fn missing(&self, kind: Kind, count: usize);
 }
 
 /// The loop's state.
@@ -69,6 +73,7 @@ pub struct Engine<S> {
     passwords: Passwords,
     schedule: Schedule,
     counting: Counting,
+    sight: Sight,
     answering: bool,
     rest: Duration,
     rest_until: Option<Instant>,
@@ -111,6 +116,7 @@ impl<S: Surroundings> Engine<S> {
             passwords,
             schedule: Schedule::default(),
             counting: Counting::default(),
+            sight: Sight::default(),
             answering: start.answering,
             rest: REST.0,
             rest_until: None,
@@ -143,10 +149,26 @@ impl<S: Surroundings> Engine<S> {
             }
             if self.has_work() {
                 self.work(&stop).await?;
-            } else if !self.answering && !self.roster.resources().any(crate::plan::desired::Resource::lacks_finalizer) {
-                // V3: an alias that still waits for its finalizer would be an unknown recipient.
-                self.answer().await?;
             }
+            if !self.has_work() && self.ready() {
+                self.calm().await?;
+            }
+        }
+    }
+
+    /// What is done when no key is dirty: mail servers are answered, missing owners looked for.
+    async fn calm(&mut self) -> Result<(), StoreError> {
+        // V3: an alias that still waits for its finalizer would be an unknown recipient.
+        if !self.answering && !self.roster.resources().any(crate::plan::desired::Resource::lacks_finalizer) {
+            self.answer().await?;
+        }
+        match self.look_for_missing().await {
+            Err(StoreError::Deposed) => Err(StoreError::Deposed),
+            Err(error) => {
+                self.store_failed(&error);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 
@@ -167,12 +189,14 @@ impl<S: Surroundings> Engine<S> {
             return Some(Instant::now());
         }
         let aside = self.set_aside.iter().map(|(at, _)| *at).min();
-        [self.schedule.next(), self.counting.next(), aside].into_iter().flatten().min()
+        let sight = self.expected.is_subset(&self.listed).then(|| self.sight.next());
+        [self.schedule.next(), self.counting.next(), aside, sight].into_iter().flatten().min()
     }
 
     fn collect_due(&mut self) {
         self.take_up_again();
         self.subjects.extend(self.schedule.take_due());
+        self.sight.collect_due(&self.listed);
         for domain in self.counting.take_due() {
             self.touch_domain(&domain);
         }
@@ -201,10 +225,18 @@ impl<S: Surroundings> Engine<S> {
                 }
                 self.offer_by_policy(&key);
                 self.passwords.in_force(&key);
+                if !seen && self.roster.miss(&key) {
+                    self.subjects.insert(Subject::Absences(key.namespace.clone()));
+                }
                 self.ended.insert(key);
             }
             Input::Listed { kind, namespace } => {
-                self.listed.insert((kind, namespace));
+                self.listed.insert((kind, namespace.clone()));
+                self.sight.listed(kind, namespace);
+            }
+            Input::Unlisted { kind, namespace } => {
+                self.sight.failed(kind, &namespace);
+                self.subjects.extend(self.roster.lose_sight(kind, &namespace).into_iter().map(Subject::Absences));
             }
             Input::Again(key) => {
                 if let Some(Ok(Declared::Domain(declared))) = self.roster.get(&key).map(|resource| &resource.declared) {
@@ -253,6 +285,9 @@ impl<S: Surroundings> Engine<S> {
             Ok(Declared::Address(declared)) => declared.password.as_ref().map(|password| password.secret.clone()),
             _ => None,
         };
+        if self.roster.is_missing(&key) {
+            self.subjects.insert(Subject::Absences(key.namespace.clone()));
+        }
         for other in self.roster.insert(resource) {
             self.touch(other);
         }

@@ -50,6 +50,7 @@ pub struct Metrics {
     api_calls: Family<ByVerbAndKind, Histogram, fn() -> Histogram>,
     api_errors: Family<ByVerbAndKind, Counter>,
     resources: Family<ByKind, Gauge>,
+    missing: Family<ByKind, Gauge>,
     conditions: Family<ByKindAndCondition, Gauge>,
     events: Family<ByReason, Counter>,
     status_writes: Family<ByKindAndResult, Counter>,
@@ -86,6 +87,7 @@ impl Metrics {
             api_calls: Family::new_with_constructor(seconds),
             api_errors: Family::default(),
             resources: Family::default(),
+            missing: Family::default(),
             conditions: Family::default(),
             events: Family::default(),
             status_writes: Family::default(),
@@ -110,6 +112,8 @@ impl Metrics {
         all.register_with_unit("api_request_duration", help, Unit::Seconds, metrics.api_calls.clone());
         all.register("api_errors", "Requests to the API server that failed", metrics.api_errors.clone());
         all.register("resources", "Resources that are watched", metrics.resources.clone());
+        let help = "Resources that rows of the store name and no list has; a day later they count as ended";
+        all.register("missing_resources", help, metrics.missing.clone());
         all.register("resource_conditions", "Resources by what their conditions say", metrics.conditions.clone());
         all.register("events", "Kubernetes Events written", metrics.events.clone());
         all.register("status_writes", "Statuses written, and writes that failed", metrics.status_writes.clone());
@@ -177,6 +181,11 @@ impl Metrics {
     /// How many resources of a kind are watched.
     pub fn watched(&self, kind: Kind, count: i64) {
         self.resources.get_or_create(&ByKind { kind: kind.as_str() }).set(count);
+    }
+
+    /// How many resources of a kind rows name and no list has (SPEC U6).
+    pub fn missing(&self, kind: Kind, count: i64) {
+        self.missing.get_or_create(&ByKind { kind: kind.as_str() }).set(count);
     }
 
     /// How many resources of a kind have a condition with this status.

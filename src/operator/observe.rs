@@ -32,6 +32,10 @@ impl Observer for Metrics {
         self.queue(i64::try_from(depth).unwrap_or(i64::MAX), age);
     }
 
+    fn missing(&self, kind: Kind, count: usize) {
+        self.missing(kind, i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     fn password(&self, result: &'static str, took: Duration) {
         let result = match result {
             "hashed" => Hashed::Hashed,

@@ -30,13 +30,15 @@ pub fn status(verdict: &Verdict, shadow: &Shadow, now: Timestamp) -> Map<String,
     let token = |action: Action| verdict.handled.get(&action).cloned();
     let requested = || token(Action::RequestedAt).map(|token| api::LastHandled { requested_at: Some(token) });
     match &verdict.detail {
-        Detail::Settings => object(&api::AccountSettingsStatus {
-            observed_generation,
-            conditions,
-            last_handled: token(Action::RequestedAt)
-                .map(|token| api::AccountSettingsLastHandled { requested_at: Some(token), ..Default::default() }),
-            ..Default::default()
-        }),
+        Detail::Settings { held } => {
+            let handled = api::AccountSettingsLastHandled { requested_at: token(Action::RequestedAt), approve: token(Action::Approve) };
+            object(&api::AccountSettingsStatus {
+                observed_generation,
+                conditions,
+                held_plan: held.as_ref().map(held_plan),
+                last_handled: (!verdict.handled.is_empty()).then_some(handled),
+            })
+        }
         Detail::Domain { addresses, held } => {
             let handled = api::InternalDomainLastHandled {
                 requested_at: token(Action::RequestedAt),

@@ -136,6 +136,9 @@ impl Watch {
                     }
                 }
                 Err(error) => {
+                    if matches!(error, watcher::Error::InitialListFailed(_)) {
+                        let _ = self.inbox.send(Input::Unlisted { kind: K::KIND, namespace: self.namespace.clone() }).await;
+                    }
                     self.metrics.api_call("watch", K::KIND.as_str(), std::time::Duration::ZERO, true);
                     tracing::warn!(kind = %K::KIND, namespace = self.namespace, %error, "a watch failed; trying again");
                 }

@@ -390,7 +390,8 @@ impl Write {
     }
 }
 
-fn api(client: &kube::Client, key: &ResourceKey) -> Api<DynamicObject> {
+/// The interface for one resource.
+pub(super) fn api(client: &kube::Client, key: &ResourceKey) -> Api<DynamicObject> {
     let resource =
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(names::GROUP, names::VERSION, key.kind.as_str()), &plural(key.kind));
     Api::namespaced_with(client.clone(), &key.namespace, &resource)

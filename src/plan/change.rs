@@ -4,7 +4,7 @@
 //! of the store accepts as it stands: rights end before the rows they name change, rows appear before rights name them.
 
 use super::desired::Action;
-use super::observed::{AddressRow, DelegationRow, DomainRow, LinkRow, RoleRow, Wait, WaitAction};
+use super::observed::{Absence, AddressRow, DelegationRow, DomainRow, LinkRow, RoleRow, Wait, WaitAction};
 use super::settings::Settings;
 use super::subject::Subject;
 use super::working::{Cause, NewPassword, Working};
@@ -88,6 +88,19 @@ pub enum Change {
         key: ResourceKey,
         action: Action,
         token: String,
+    },
+    /// Notes that an owner is out of sight (U6).
+    PutAbsence {
+        key: ResourceKey,
+        absence: Absence,
+    },
+    DeleteAbsence {
+        key: ResourceKey,
+    },
+    /// The uid under which a namespace is known (U6).
+    PutNamespace {
+        namespace: String,
+        uid: String,
     },
     ConsumeLearned {
         address: CanonicalAddress,
@@ -283,6 +296,21 @@ fn bookkeeping(w: &Working<'_>, d: &mut Difference) {
             d.add(7, Change::PutHandled { key: key.clone(), action: *action, token: token.clone() });
         }
     });
+    compare(&w.before.absences, &w.next.absences, |key, _, new| {
+        let key = key.clone();
+        d.add(
+            7,
+            match new {
+                Some(absence) => Change::PutAbsence { key, absence: *absence },
+                None => Change::DeleteAbsence { key },
+            },
+        );
+    });
+    compare(&w.before.namespaces, &w.next.namespaces, |namespace, _, new| {
+        if let Some(uid) = new {
+            d.add(7, Change::PutNamespace { namespace: namespace.clone(), uid: uid.clone() });
+        }
+    });
     for (domain, queued) in &w.before.learned {
         let left = w.next.learned.get(domain);
         for address in queued.iter().filter(|address| !left.is_some_and(|left| left.contains(*address))) {
@@ -321,12 +349,15 @@ impl Change {
             Self::PutRole { namespace, name, .. } | Self::DeleteRole { namespace, name } => {
                 vec![Subject::Role(namespace.clone(), name.clone())]
             }
+            // Who tells of what is held may be out of the slice.
+            Self::PutAbsence { key, .. } | Self::DeleteAbsence { key } => vec![Subject::Absences(key.namespace.clone())],
             // Who waits is in the slice of its domain already.
             Self::PutCredential { .. }
             | Self::PutHandled { .. }
             | Self::PutDone { .. }
             | Self::PutWait { .. }
-            | Self::DeleteWait { .. } => vec![],
+            | Self::DeleteWait { .. }
+            | Self::PutNamespace { .. } => vec![],
         }
     }
 }

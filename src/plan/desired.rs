@@ -19,6 +19,23 @@ pub struct Desired {
     /// Namespaces that are ending, or whose state may not be seen: there a resource's end does nothing but leave the row
     /// undeclared (U4). Kinds whose CRD is ending are spelled out namespace by namespace by whoever fills this in.
     pub sheltered: BTreeSet<(Kind, String)>,
+    /// Owners of rows that a complete list of this run lacks (U6), of the namespaces below.
+    pub missing: BTreeSet<ResourceKey>,
+    /// Those of them whose rows are in view, for their day may be over.
+    pub overdue: BTreeSet<ResourceKey>,
+    /// Kinds, and namespaces ("" for all), whose complete list this run has compared with the store's owners.
+    pub sighted: BTreeSet<(Kind, String)>,
+    /// The uids of the namespaces in view that live and may be seen.
+    pub namespaces: BTreeMap<String, String>,
+}
+
+impl Desired {
+    /// Whether it would be among [`Self::missing`] if it were.
+    #[must_use]
+    pub fn is_sighted(&self, key: &ResourceKey) -> bool {
+        let of = |namespace: &str| self.sighted.contains(&(key.kind, namespace.to_owned()));
+        of(&key.namespace) || of("")
+    }
 }
 
 /// One resource.
@@ -203,7 +220,8 @@ impl Action {
         match self {
             Self::RequestedAt => true,
             Self::UnlockAt | Self::ResetCodesAt => kind == Kind::EmailAddress,
-            Self::Approve | Self::TransferTo | Self::Unlock | Self::ResetCodes => kind == Kind::InternalDomain,
+            Self::Approve => matches!(kind, Kind::InternalDomain | Kind::AccountSettings),
+            Self::TransferTo | Self::Unlock | Self::ResetCodes => kind == Kind::InternalDomain,
         }
     }
 }
@@ -302,11 +320,12 @@ impl Declared {
     pub fn references(&self, namespace: &str) -> Vec<Subject> {
         let domain_of = |address: &CanonicalAddress| Subject::Domain(address.domain());
         let mut found = match self {
-            Self::Settings(_) => vec![],
+            Self::Settings(_) => vec![Subject::Absences(namespace.to_owned())],
             Self::Domain(d) => {
                 let at = |local: &str| Subject::Address(CanonicalAddress::from_store(&format!("{local}@{}", d.domain)));
                 let mut found = vec![at("postmaster"), at("abuse")];
                 found.extend(d.postmaster.clone().map(Subject::Address));
+                found.push(Subject::Absences(namespace.to_owned()));
                 found
             }
             Self::Address(a) => {

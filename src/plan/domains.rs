@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::absence;
 use super::desired::{Action, Declared, DomainDeclared, Resource, Violation};
 use super::guard;
 use super::observed::{AddressRow, DomainRow, WaitAction};
@@ -271,7 +272,8 @@ pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &DomainDecla
                     plan.count, resource.key.namespace, resource.key.name, plan.hash
                 ),
             ),
-            None => Condition::quiet("DeletionsHeld", false, Reason::NothingHeld),
+            None => absence::undeclared_settings(w, &resource.key.namespace)
+                .unwrap_or_else(|| Condition::quiet("DeletionsHeld", false, Reason::NothingHeld)),
         },
         if row.recipient_validation == "Directory" {
             Condition::new(

@@ -222,7 +222,13 @@ pub(super) fn held_plan(w: &Working<'_>, domain: &DomainName) -> Option<HeldPlan
     let held = w.next.waiting.iter().filter(|((address, _), wait)| wait.held && address.is_in(domain));
     let mut lines: Vec<String> = held.map(|((address, action), _)| format!("{} {address}", action.as_str())).collect();
     lines.sort();
-    (!lines.is_empty()).then(|| HeldPlan { hash: hash(&lines), count: lines.len(), sample: lines.iter().take(SAMPLE).cloned().collect() })
+    plan_of(lines)
+}
+
+/// The held plan with these lines, sorted; None without any.
+pub(super) fn plan_of(sorted_lines: Vec<String>) -> Option<HeldPlan> {
+    let (hash, count) = (hash(&sorted_lines), sorted_lines.len());
+    (count > 0).then(|| HeldPlan { hash, count, sample: sorted_lines.into_iter().take(SAMPLE).collect() })
 }
 
 /// The first 16 hex digits of SHA-256 over the sorted lines (C6).

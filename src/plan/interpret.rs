@@ -81,6 +81,15 @@ impl Observed {
             Change::PutHandled { key, action, token } => {
                 self.handled.insert((key.clone(), *action), token.clone());
             }
+            Change::PutAbsence { key, absence } => {
+                self.absences.insert(key.clone(), *absence);
+            }
+            Change::DeleteAbsence { key } => {
+                self.absences.remove(key);
+            }
+            Change::PutNamespace { namespace, uid } => {
+                self.namespaces.insert(namespace.clone(), uid.clone());
+            }
             Change::ConsumeLearned { address } => {
                 self.learned.entry(address.domain()).or_default().remove(address);
             }

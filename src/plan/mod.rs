@@ -13,6 +13,7 @@
 //! How it works: each step reads the claims and edits the rows as they will be ([`working::Working`]); what differs in the end is
 //! the list of changes ([`change`]). A rule is one function in the file of its kind; a reason stands in [`reason`].
 
+pub mod absence;
 pub mod addresses;
 pub mod admit;
 pub mod change;
@@ -77,6 +78,7 @@ const ROUNDS: usize = 16;
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     let mut w = Working::new(desired, observed, now);
+    absence::settle(&mut w);
     for _ in 0..ROUNDS {
         let before = w.next.clone();
         w.refused.clear();
@@ -143,9 +145,7 @@ fn note_requests(w: &mut Working<'_>) {
 /// What to say of one resource, after all steps.
 fn judge(w: &mut Working<'_>, resource: &Resource) -> Verdict {
     let mut verdict = match (&resource.declared, resource.key.kind) {
-        (Ok(Declared::Settings(_)), _) | (Err(_), Kind::AccountSettings) => {
-            blank(resource, Finding::fine("the settings are in force"), Detail::Settings)
-        }
+        (Ok(Declared::Settings(_)), _) | (Err(_), Kind::AccountSettings) => judge_settings(w, resource),
         (Ok(Declared::Domain(declared)), _) => domains::judge(w, resource, declared),
         (Ok(Declared::Address(declared)), _) => addresses::judge(w, resource, declared),
         (Ok(Declared::Link(declared)), _) => links::judge(w, resource, declared),
@@ -164,6 +164,13 @@ fn judge(w: &mut Working<'_>, resource: &Resource) -> Verdict {
     let handled = |action: Action| Some((action, w.next.handled.get(&(resource.key.clone(), action))?.clone()));
     verdict.handled = Action::ALL.into_iter().filter(|action| action.known_to(resource.key.kind)).filter_map(handled).collect();
     verdict
+}
+
+/// AccountSettings itself is in force as soon as it is read; what it tells besides is what waits for a yes in its namespace (U6).
+fn judge_settings(w: &Working<'_>, resource: &Resource) -> Verdict {
+    let held = absence::held_plan(&w.next, &resource.key.namespace);
+    let conditions = vec![absence::condition(held.as_ref(), &resource.key)];
+    Verdict { conditions, ..blank(resource, Finding::fine("the settings are in force"), Detail::Settings { held }) }
 }
 
 fn blank(resource: &Resource, ready: Finding, detail: Detail) -> Verdict {
@@ -191,7 +198,7 @@ pub fn internal_error(resource: &Resource, fault: &str) -> Verdict {
 fn refused(resource: &Resource, violation: &Violation) -> Verdict {
     let ready = Finding::from(violation.clone());
     let (conditions, detail) = match resource.key.kind {
-        Kind::AccountSettings => (Vec::new(), Detail::Settings),
+        Kind::AccountSettings => (absence::absent_conditions(&ready), Detail::Settings { held: None }),
         Kind::InternalDomain => (domains::absent_conditions(&ready), Detail::Domain { addresses: None, held: None }),
         Kind::EmailAddress => (addresses::absent_conditions(&ready), Detail::Address(Box::default())),
         Kind::AliasLink => (links::absent_conditions(&ready), Detail::Link { primary: String::new(), origin: String::new() }),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::desired::Action;
 use super::relation::{Delegations, Links};
 use super::settings::Settings;
-use crate::model::{CanonicalAddress, DomainName, ResourceKey};
+use crate::model::{CanonicalAddress, DomainName, Kind, ResourceKey};
 
 /// The rows in view. For a slice: those of its subjects, and the numbers of its domains.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +39,12 @@ pub struct Observed {
     pub transfers: BTreeMap<DomainName, String>,
     /// What stands in the way of handing a domain over, the first five (D1).
     pub transfer_blockers: BTreeMap<DomainName, Vec<String>>,
+    /// Owners that went out of sight (U6), in the namespaces in view.
+    pub absences: BTreeMap<ResourceKey, Absence>,
+    /// Links, delegations and roles that some resource owns, by kind and namespace; absent where nothing is missing.
+    pub rights: BTreeMap<(Kind, String), u64>,
+    /// The uid under which the store knows a namespace.
+    pub namespaces: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -151,6 +157,19 @@ pub struct Wait {
     pub held: bool,
     /// Released by its plan's hash: the guard counts it no more.
     pub approved: bool,
+}
+
+/// A resource that rows name and no list has (U6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Absence {
+    /// When a complete list lacked it first.
+    pub since: Timestamp,
+    /// Beyond the day's share: no passing of time releases it.
+    pub held: bool,
+    /// Released by its plan's hash: it counts against no share.
+    pub approved: bool,
+    /// It counts as ended since then; kept for a day, for the share.
+    pub ended_at: Option<Timestamp>,
 }
 
 /// What mail servers reported of one address.

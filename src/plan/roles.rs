@@ -189,7 +189,7 @@ fn remove_empty_roles(w: &mut Working<'_>) {
     for id in w.next.roles.keys().cloned().collect::<Vec<_>>() {
         let key = ResourceKey::new(Kind::AdminRole, &id.0, &id.1);
         let resource = w.desired.resources.get(&key);
-        let ended = resource.map_or(w.desired.deleted.contains(&key), |r| r.deleting);
+        let ended = resource.map_or(w.has_ended(&key), |r| r.deleting);
         let sheltered = w.desired.sheltered.contains(&(Kind::AdminRole, id.0.clone()));
         let kept = occupied.contains(&id);
         let Some(row) = w.next.roles.get_mut(&id) else {

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use super::change::Change;
 use super::desired::{Action, Declared, Desired, Resource};
 use super::subject::Subject;
@@ -15,8 +17,13 @@ use crate::model::{Address, CanonicalAddress, DomainName, Kind, ResourceKey};
 #[derive(Debug, Default)]
 pub struct Roster {
     resources: BTreeMap<ResourceKey, Resource>,
-    deleted: BTreeSet<ResourceKey>,
+    /// When each was made.
+    deleted: BTreeMap<ResourceKey, Timestamp>,
     sheltered: BTreeSet<(Kind, String)>,
+    /// Owners of rows that no list has (U6), by namespace.
+    missing: BTreeMap<String, BTreeSet<ResourceKey>>,
+    /// What was compared with the store's owners: kind, and namespace or "" for all.
+    sighted: BTreeSet<(Kind, String)>,
     claims: BTreeMap<Subject, BTreeSet<ResourceKey>>,
     references: BTreeMap<Subject, BTreeSet<ResourceKey>>,
 }
@@ -28,11 +35,24 @@ pub struct Slice {
     pub subjects: BTreeSet<Subject>,
 }
 
+impl Slice {
+    /// The namespaces whose missing owners are planned with it (U6).
+    #[must_use]
+    pub fn namespaces_of_absences(&self) -> BTreeSet<String> {
+        let from = Subject::Absences(String::new());
+        self.subjects
+            .range(from..)
+            .filter_map(|s| if let Subject::Absences(namespace) = s { Some(namespace.clone()) } else { None })
+            .collect()
+    }
+}
+
 impl Roster {
     /// Takes in a resource as it is now. Returns whom that may concern besides itself: who else wants what it gave up.
     pub fn insert(&mut self, resource: Resource) -> BTreeSet<ResourceKey> {
         let freed = self.forget(&resource.key);
         self.deleted.remove(&resource.key);
+        self.found(&resource.key);
         for (subject, is_claim) in subjects_of(&resource) {
             let index = if is_claim { &mut self.claims } else { &mut self.references };
             index.entry(subject).or_default().insert(resource.key.clone());
@@ -46,16 +66,75 @@ impl Roster {
     /// Takes out a resource. `seen`: its end was seen and is meant, so what it owned has lost its owner.
     pub fn remove(&mut self, key: &ResourceKey, seen: bool) -> BTreeSet<ResourceKey> {
         let freed = self.forget(key);
-        self.resources.remove(key);
+        let made = self.resources.remove(key).map_or(Timestamp::MAX, |resource| resource.created);
         if seen {
-            self.deleted.insert(key.clone());
+            self.found(key);
+            self.deleted.insert(key.clone(), made);
         }
         freed.iter().flat_map(|subject| self.claimants(subject)).cloned().collect()
     }
 
+    /// The owners of a kind that a complete list lacks, as just compared with the store; `namespace` is "" for all. Returns the
+    /// namespaces where something is missing, or was.
+    pub fn sight(&mut self, kind: Kind, namespace: &str, missing: BTreeSet<ResourceKey>) -> BTreeSet<String> {
+        self.sighted.insert((kind, namespace.to_owned()));
+        let mut concerned = self.lose_sight(kind, namespace);
+        for key in missing {
+            concerned.insert(key.namespace.clone());
+            self.missing.entry(key.namespace.clone()).or_default().insert(key);
+        }
+        concerned
+    }
+
+    /// A list failed: nothing of its kind is proved missing any more. Returns the namespaces where something was.
+    pub fn lose_sight(&mut self, kind: Kind, namespace: &str) -> BTreeSet<String> {
+        let mut concerned = BTreeSet::new();
+        for (of, keys) in self.missing.iter_mut().filter(|(of, _)| namespace.is_empty() || *of == namespace) {
+            let before = keys.len();
+            keys.retain(|key| key.kind != kind);
+            if keys.len() != before {
+                concerned.insert(of.clone());
+            }
+        }
+        self.missing.retain(|_, keys| !keys.is_empty());
+        concerned
+    }
+
+    /// A resource vanished and nobody saw why. True when that is worth a look at its namespace: what it owned may be without an owner.
+    pub fn miss(&mut self, key: &ResourceKey) -> bool {
+        let sighted = [key.namespace.as_str(), ""].iter().any(|place| self.sighted.contains(&(key.kind, (*place).to_owned())));
+        sighted && self.missing.entry(key.namespace.clone()).or_default().insert(key.clone())
+    }
+
+    /// It is there, or its end is known. True if it was missing.
+    pub fn found(&mut self, key: &ResourceKey) -> bool {
+        let Some(keys) = self.missing.get_mut(&key.namespace) else { return false };
+        let was = keys.remove(key);
+        if keys.is_empty() {
+            self.missing.remove(&key.namespace);
+        }
+        was
+    }
+
+    /// What is missing in a namespace.
+    pub fn missing(&self, namespace: &str) -> impl Iterator<Item = &ResourceKey> {
+        self.missing.get(namespace).into_iter().flatten()
+    }
+
+    /// How many of a kind are missing, in all namespaces.
+    #[must_use]
+    pub fn count_missing(&self, kind: Kind) -> usize {
+        self.missing.values().flatten().filter(|key| key.kind == kind).count()
+    }
+
+    #[must_use]
+    pub fn is_missing(&self, key: &ResourceKey) -> bool {
+        self.missing.get(&key.namespace).is_some_and(|keys| keys.contains(key))
+    }
+
     /// The end of these was planned for and carried out.
     pub fn forget_deleted(&mut self, keys: &BTreeSet<ResourceKey>) {
-        self.deleted.retain(|key| !keys.contains(key));
+        self.deleted.retain(|key, _| !keys.contains(key));
     }
 
     /// In this namespace the end of a resource of this kind leaves its row as it is (U4), or no longer so.
@@ -116,9 +195,16 @@ impl Roster {
         }
     }
 
-    /// Resources whose end was seen and is not carried out yet.
-    pub fn deleted(&self) -> impl Iterator<Item = &ResourceKey> {
-        self.deleted.iter()
+    /// Resources whose end was seen and is not carried out yet, and when they were made.
+    pub fn deleted(&self) -> impl Iterator<Item = (&ResourceKey, Timestamp)> {
+        self.deleted.iter().map(|(key, made)| (key, *made))
+    }
+
+    /// When a resource that is ending, or whose end was seen, was made; None for others.
+    #[must_use]
+    pub fn ending_since_made(&self, key: &ResourceKey) -> Option<Timestamp> {
+        let ending = self.resources.get(key).filter(|resource| resource.deleting).map(|resource| resource.created);
+        ending.or_else(|| self.deleted.get(key).copied())
     }
 
     /// Every domain that somebody claims.
@@ -128,7 +214,7 @@ impl Roster {
 
     #[must_use]
     pub fn is_deleted(&self, key: &ResourceKey) -> bool {
-        self.deleted.contains(key)
+        self.deleted.contains_key(key)
     }
 
     pub fn resources(&self) -> impl Iterator<Item = &Resource> {
@@ -225,13 +311,17 @@ impl Roster {
         }
     }
 
-    /// The resources of a slice as a plan takes them.
+    /// The resources of a slice as a plan takes them. Whose day is over, and which namespaces live, only the engine can find out.
     #[must_use]
     pub fn desired(&self, slice: &Slice) -> Desired {
+        let namespaces = slice.namespaces_of_absences();
         Desired {
+            missing: namespaces.iter().flat_map(|namespace| self.missing(namespace)).cloned().collect(),
+            sighted: self.sighted.clone(),
             resources: slice.keys.iter().filter_map(|key| Some((key.clone(), self.resources.get(key)?.clone()))).collect(),
-            deleted: self.deleted.clone(),
+            deleted: self.deleted.keys().cloned().collect(),
             sheltered: self.sheltered.clone(),
+            ..Desired::default()
         }
     }
 }

@@ -19,6 +19,8 @@ pub enum Subject {
     Member(CanonicalAddress),
     /// A role, by namespace and name.
     Role(String, String),
+    /// What went out of sight in a namespace (U6).
+    Absences(String),
 }
 
 impl Subject {
@@ -28,7 +30,7 @@ impl Subject {
         match self {
             Self::Address(a) | Self::Link(a) | Self::Member(a) => vec![a],
             Self::Pair(reader, mailbox) => vec![reader, mailbox],
-            Self::Settings(_) | Self::Domain(_) | Self::Role(..) => vec![],
+            Self::Settings(_) | Self::Domain(_) | Self::Role(..) | Self::Absences(_) => vec![],
         }
     }
 }
@@ -43,6 +45,7 @@ impl fmt::Display for Subject {
             Self::Pair(reader, mailbox) => write!(f, "delegation {reader} {mailbox}"),
             Self::Member(address) => write!(f, "member {address}"),
             Self::Role(namespace, name) => write!(f, "role {namespace}/{name}"),
+            Self::Absences(namespace) => write!(f, "absences {namespace}"),
         }
     }
 }

@@ -41,7 +41,9 @@ pub struct Condition {
 /// The part of a status that only its kind has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Detail {
-    Settings,
+    Settings {
+        held: Option<HeldPlan>,
+    },
     Domain {
         /// None: not counted in this plan; the last ones stand.
         addresses: Option<Counts>,

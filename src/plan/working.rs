@@ -51,6 +51,8 @@ pub(super) struct Working<'a> {
     pub rejected: BTreeMap<ResourceKey, Vec<super::verdict::Rejection>>,
     /// Addresses whose row ends for good, with a tombstone (U8) or without.
     pub purged: BTreeMap<CanonicalAddress, bool>,
+    /// Resources that count as ended because they were missing for a day (U6).
+    pub gone: BTreeSet<ResourceKey>,
     claims: BTreeMap<Subject, Vec<&'a Resource>>,
 }
 
@@ -106,6 +108,7 @@ impl<'a> Working<'a> {
             refused: BTreeMap::new(),
             rejected: BTreeMap::new(),
             purged: BTreeMap::new(),
+            gone: BTreeSet::new(),
             claims,
         }
     }
@@ -132,13 +135,18 @@ impl<'a> Working<'a> {
         let key = ResourceKey::new(kind, namespace, name);
         let sheltered = self.desired.sheltered.contains(&(kind, namespace.to_owned()));
         match self.desired.resources.get(&key) {
-            None if self.desired.deleted.contains(&key) => Owner::Ended { resource: None, sheltered },
+            None if self.has_ended(&key) => Owner::Ended { resource: None, sheltered },
             None => Owner::OutOfSight,
             Some(resource) if resource.deleting => Owner::Ended { resource: Some(resource), sheltered },
             Some(resource) if resource.frozen() => Owner::Living(resource),
             Some(resource) if self.claimants(subject).iter().any(|claimant| claimant.key == key) => Owner::Living(resource),
             Some(resource) => Owner::Ended { resource: Some(resource), sheltered: false },
         }
+    }
+
+    /// Whether a resource that is in no list counts as ended: its end was seen, or it was missing for long enough.
+    pub fn has_ended(&self, key: &ResourceKey) -> bool {
+        self.desired.deleted.contains(key) || self.gone.contains(key)
     }
 
     pub fn because(&mut self, subject: Subject, cause: Cause) {

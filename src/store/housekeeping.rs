@@ -14,7 +14,9 @@ const CHUNK: u64 = 10_000;
 const PATIENCE: &str = "SET LOCAL lock_timeout = '5s'";
 
 /// What no rule reads any more. The `ctid`s keep each statement short, whatever has piled up.
-const FORGET: [&str; 5] = [
+const FORGET: [&str; 6] = [
+    "DELETE FROM mailroster.absence WHERE ctid = ANY (ARRAY(
+         SELECT ctid FROM mailroster.absence WHERE ended_at < mailroster.now() - interval '1 day' LIMIT $1))",
     "DELETE FROM mailroster.seen_event WHERE ctid = ANY (ARRAY(
          SELECT ctid FROM mailroster.seen_event WHERE at < mailroster.now() - interval '1 day' LIMIT $1))",
     "DELETE FROM mailroster.done WHERE ctid = ANY (ARRAY(

@@ -10,6 +10,7 @@ mod feed;
 mod housekeeping;
 mod leader;
 mod migrate;
+mod owners;
 mod passwords;
 mod queries;
 mod read;

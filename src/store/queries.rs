@@ -1,4 +1,6 @@
-//! The queries of [`super::read`]: each takes one JSON document and answers with one JSON array.
+//! The queries of [`super::read`]: each takes one JSON document and answers with one JSON array, but for those of [`super::owners`].
+
+use crate::model::Kind;
 
 pub(super) const OWNED: &str = "
 WITH wanted AS (SELECT * FROM jsonb_to_recordset($1) AS w(kind text, namespace text, name text)),
@@ -102,6 +104,47 @@ pub(super) const SETTINGS: &str = "
 SELECT coalesce(jsonb_agg(to_jsonb(s)), '[]') FROM mailroster.settings s
 WHERE s.namespace IN (SELECT jsonb_array_elements_text($1->'namespaces')
     UNION ALL SELECT d.namespace FROM mailroster.domain d WHERE d.name IN (SELECT jsonb_array_elements_text($1->'domains')))";
+
+pub(super) const ABSENCES: &str = "
+SELECT coalesce(jsonb_agg(to_jsonb(b)), '[]') FROM mailroster.absence b WHERE b.namespace IN (SELECT jsonb_array_elements_text($1))";
+
+pub(super) const NAMESPACES: &str = "
+SELECT coalesce(jsonb_agg(jsonb_build_array(n.name, n.uid)), '[]') FROM mailroster.namespace n WHERE n.name IN (SELECT jsonb_array_elements_text($1))";
+
+// What some resource owns: the share that may be revoked within a day is one of these (U6).
+pub(super) const RIGHTS: &str = "
+WITH wanted AS (SELECT jsonb_array_elements_text($1) AS namespace),
+found AS (
+    SELECT 'AliasLink' AS kind, l.namespace FROM mailroster.link l JOIN wanted USING (namespace) WHERE l.owner IS NOT NULL
+    UNION ALL SELECT 'DelegateMailbox', g.namespace FROM mailroster.delegation g JOIN wanted USING (namespace) WHERE g.owner IS NOT NULL
+    UNION ALL SELECT 'AdminRole', o.namespace FROM mailroster.role o JOIN wanted USING (namespace) WHERE o.owned
+)
+SELECT coalesce(jsonb_agg(jsonb_build_array(kind, namespace, n)), '[]') FROM (SELECT kind, namespace, count(*) AS n FROM found GROUP BY kind, namespace) c";
+
+// The longest missing first, as the plan goes through them; those held wait for a yes.
+pub(super) const OVERDUE: &str = "
+SELECT coalesce(jsonb_agg(jsonb_build_array(kind, namespace, name)), '[]') FROM (
+    SELECT b.kind, b.namespace, b.name FROM mailroster.absence b
+    WHERE b.namespace IN (SELECT jsonb_array_elements_text($1->'namespaces')) AND b.ended_at IS NULL AND NOT b.held
+      AND b.since <= mailroster.now() - ($1->>'seconds')::bigint * interval '1 second'
+    ORDER BY b.since, b.kind, b.namespace, b.name LIMIT ($1->>'limit')::bigint
+) b";
+
+// Every owner that some row names. One row a resource, not a JSON document: there may be a hundred thousand.
+pub(super) const OWNERS: [(Kind, &str); 6] = [
+    (Kind::AccountSettings, "SELECT namespace, owner FROM mailroster.settings WHERE $1 = '' OR namespace = $1"),
+    (Kind::InternalDomain, "SELECT namespace, owner FROM mailroster.domain WHERE owner IS NOT NULL AND ($1 = '' OR namespace = $1)"),
+    (Kind::EmailAddress, "SELECT namespace, owner FROM mailroster.address WHERE owner IS NOT NULL AND ($1 = '' OR namespace = $1)"),
+    (Kind::AliasLink, "SELECT namespace, owner FROM mailroster.link WHERE owner IS NOT NULL AND ($1 = '' OR namespace = $1)"),
+    (Kind::DelegateMailbox, "SELECT namespace, owner FROM mailroster.delegation WHERE owner IS NOT NULL AND ($1 = '' OR namespace = $1)"),
+    (Kind::AdminRole, "SELECT namespace, name FROM mailroster.role WHERE owned AND ($1 = '' OR namespace = $1)"),
+];
+
+/// Namespaces in which something is known to be missing, or whose uid is not known although rows are there.
+pub(super) const WATCHED_NAMESPACES: &str = "
+SELECT DISTINCT b.namespace FROM mailroster.absence b WHERE $1 = '' OR b.namespace = $1
+UNION SELECT DISTINCT d.namespace FROM mailroster.domain d
+WHERE ($1 = '' OR d.namespace = $1) AND NOT EXISTS (SELECT FROM mailroster.namespace n WHERE n.name = d.namespace)";
 
 pub(super) const UNFINISHED_DOMAINS: &str = "
 SELECT d.name FROM mailroster.domain d

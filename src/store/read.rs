@@ -10,12 +10,12 @@ use sqlx::types::Json;
 
 use super::deadline::{LONG, SHORT, deadline};
 use super::queries::{
-    ADDRESSES, CREDENTIALS, DELEGATIONS, DOMAINS, DOMAINS_BELOW, GUARDED, HANDLED, LEARNED, LINKS, MEMBERS, NUMBERS, OWNED, ROLES,
-    SETTINGS, SOURCES, TOMBSTONES, TRANSFER_BLOCKERS, TRANSFERS, UNFINISHED_DOMAINS, WAITING,
+    ABSENCES, ADDRESSES, CREDENTIALS, DELEGATIONS, DOMAINS, DOMAINS_BELOW, GUARDED, HANDLED, LEARNED, LINKS, MEMBERS, NAMESPACES, NUMBERS,
+    OWNED, RIGHTS, ROLES, SETTINGS, SOURCES, TOMBSTONES, TRANSFER_BLOCKERS, TRANSFERS, UNFINISHED_DOMAINS, WAITING,
 };
 use super::rows::{
-    AddressJson, CredentialJson, DelegationJson, DomainJson, HandledJson, LinkJson, MemberJson, NumbersJson, RoleJson, SettingsJson,
-    WaitJson,
+    AbsenceJson, AddressJson, CredentialJson, DelegationJson, DomainJson, HandledJson, LinkJson, MemberJson, NumbersJson, RoleJson,
+    SettingsJson, WaitJson,
 };
 use super::{Store, StoreError};
 use crate::model::{Address, CanonicalAddress, DomainName, Kind, ResourceKey};
@@ -34,6 +34,8 @@ pub struct Scope {
     pub leaving: BTreeSet<DomainName>,
     /// Domains that somebody wants to hand over (D1).
     pub handing_over: BTreeSet<DomainName>,
+    /// Namespaces in which an owner is missing: what share of their rights may end is a question about all of them (U6).
+    pub missing_in: BTreeSet<String>,
 }
 
 /// The parts of a scope that the queries take.
@@ -151,7 +153,7 @@ impl Store {
     }
 
     /// One query outside any transaction.
-    async fn ask_alone<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
+    pub(super) async fn ask_alone<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
         &self,
         what: &str,
         sql: &'static str,
@@ -185,6 +187,7 @@ impl Store {
         read_addresses(c, &mut observed, &names, &purging).await?;
         read_rights(c, &mut observed, &names).await?;
         read_rest(c, &mut observed, scope, &names).await?;
+        read_absences(c, &mut observed, scope).await?;
         transaction.commit().await?;
         Ok((observed, now))
     }
@@ -285,6 +288,24 @@ async fn read_rights(c: &mut PgConnection, observed: &mut Observed, names: &Name
     let rows: Vec<MemberJson> = ask(c, MEMBERS, &input).await?;
     for row in rows {
         observed.members.insert(CanonicalAddress::from_store(&row.address), (row.namespace, row.role));
+    }
+    Ok(())
+}
+
+/// What is out of sight in the namespaces of a slice (U6).
+async fn read_absences(c: &mut PgConnection, observed: &mut Observed, scope: &Scope) -> Result<(), StoreError> {
+    let namespaces = scope.slice.namespaces_of_absences();
+    if namespaces.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<AbsenceJson> = ask(c, ABSENCES, &json!(namespaces)).await?;
+    observed.absences = rows.into_iter().filter_map(AbsenceJson::split).collect();
+    let rows: Vec<(String, String)> = ask(c, NAMESPACES, &json!(namespaces)).await?;
+    observed.namespaces = rows.into_iter().collect();
+    if !scope.missing_in.is_empty() {
+        let rows: Vec<(String, String, u64)> = ask(c, RIGHTS, &json!(scope.missing_in)).await?;
+        let right = |(kind, namespace, count): (String, String, u64)| Some(((kind.parse().ok()?, namespace), count));
+        observed.rights = rows.into_iter().filter_map(right).collect();
     }
     Ok(())
 }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Deserialize;
 
-use crate::model::{CanonicalAddress, PasswordPolicy};
-use crate::plan::observed::{AddressRow, Counts, DomainNumbers, DomainRow, Reports};
+use crate::model::{CanonicalAddress, PasswordPolicy, ResourceKey};
+use crate::plan::observed::{Absence, AddressRow, Counts, DomainNumbers, DomainRow, Reports};
 use crate::plan::settings::{Guard, Settings};
 
 #[derive(Deserialize)]
@@ -162,6 +162,25 @@ pub(super) struct WaitJson {
     pub since: Timestamp,
     pub held: bool,
     pub approved: bool,
+}
+
+#[derive(Deserialize)]
+pub(super) struct AbsenceJson {
+    pub kind: String,
+    pub namespace: String,
+    pub name: String,
+    pub since: Timestamp,
+    pub held: bool,
+    pub approved: bool,
+    pub ended_at: Option<Timestamp>,
+}
+
+impl AbsenceJson {
+    /// None for a kind that this version does not know.
+    pub fn split(self) -> Option<(ResourceKey, Absence)> {
+        let key = ResourceKey { kind: self.kind.parse().ok()?, namespace: self.namespace, name: self.name };
+        Some((key, Absence { since: self.since, held: self.held, approved: self.approved, ended_at: self.ended_at }))
+    }
 }
 
 #[derive(Deserialize)]

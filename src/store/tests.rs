@@ -152,9 +152,11 @@ fn everything(world: &World, seen: &BTreeSet<ResourceKey>) -> Scope {
         .collect();
     subjects.extend(domains.iter().cloned().map(Subject::Domain));
     subjects.extend(["a", "b"].map(|namespace| Subject::Settings(namespace.to_owned())));
+    subjects.extend(["a", "acme", "b"].map(|namespace| Subject::Absences(namespace.to_owned())));
     subjects.extend(seen.iter().map(|key| Subject::Role(key.namespace.clone(), key.name.clone())));
     let slice = Slice { keys: seen.clone(), subjects };
-    Scope { slice, count: domains.clone(), leaving: domains.clone(), handing_over: domains }
+    let missing_in = ["a", "b"].map(str::to_owned).into();
+    Scope { slice, count: domains.clone(), leaving: domains.clone(), handing_over: domains, missing_in }
 }
 
 /// The rows as both sides know them.

@@ -85,6 +85,9 @@ async fn execute_run(transaction: &mut Transaction<'static, Postgres>, run: &[Ch
         Some(Change::DeleteWait { .. }) => put(c, DELETE_WAITS, &rows).await,
         Some(Change::PutDone { .. }) => put(c, PUT_DONE, &rows).await,
         Some(Change::PutHandled { .. }) => put_all(c, PUT_HANDLED, &rows).await,
+        Some(Change::PutAbsence { .. }) => put_all(c, PUT_ABSENCES, &rows).await,
+        Some(Change::DeleteAbsence { .. }) => put(c, DELETE_ABSENCES, &rows).await,
+        Some(Change::PutNamespace { .. }) => put_all(c, PUT_NAMESPACES, &rows).await,
         Some(Change::ConsumeLearned { .. }) => {
             put(c, "DELETE FROM mailroster.learned_sender WHERE key IN (SELECT e->>'address' FROM jsonb_array_elements($1) e)", &rows).await
         }
@@ -142,6 +145,12 @@ fn row(change: &Change) -> Value {
         Change::PutHandled { key, action, token } => {
             json!({"kind": key.kind.as_str(), "namespace": key.namespace, "name": key.name, "action": action.as_str(), "token": token})
         }
+        Change::PutAbsence { key, absence } => json!({
+            "kind": key.kind.as_str(), "namespace": key.namespace, "name": key.name,
+            "since": absence.since, "held": absence.held, "approved": absence.approved, "ended_at": absence.ended_at,
+        }),
+        Change::DeleteAbsence { key } => json!({"kind": key.kind.as_str(), "namespace": key.namespace, "name": key.name}),
+        Change::PutNamespace { namespace, uid } => json!({"name": namespace, "uid": uid}),
         Change::DeleteRole { namespace, name } => json!({"namespace": namespace, "name": name}),
         Change::DeleteAddress { address, purge } => json!({"address": address, "purge": purge}),
     }
@@ -330,6 +339,18 @@ SELECT d.id, r.action, r.address FROM jsonb_to_recordset($1) AS r(address text, 
 const PUT_HANDLED: &str = "
 INSERT INTO mailroster.handled SELECT r.* FROM jsonb_populate_recordset(NULL::mailroster.handled, $1) r
 ON CONFLICT (kind, namespace, name, action) DO UPDATE SET token = EXCLUDED.token";
+
+const PUT_ABSENCES: &str = "
+INSERT INTO mailroster.absence SELECT r.* FROM jsonb_populate_recordset(NULL::mailroster.absence, $1) r
+ON CONFLICT (namespace, kind, name) DO UPDATE SET since = EXCLUDED.since, held = EXCLUDED.held, approved = EXCLUDED.approved, ended_at = EXCLUDED.ended_at";
+
+const DELETE_ABSENCES: &str = "
+DELETE FROM mailroster.absence a USING jsonb_to_recordset($1) AS r(kind text, namespace text, name text)
+WHERE a.namespace = r.namespace AND a.kind = r.kind AND a.name = r.name";
+
+const PUT_NAMESPACES: &str = "
+INSERT INTO mailroster.namespace SELECT r.* FROM jsonb_populate_recordset(NULL::mailroster.namespace, $1) r
+ON CONFLICT (name) DO UPDATE SET uid = EXCLUDED.uid";
 
 const PUT_TOMBSTONES: &str = "
 INSERT INTO mailroster.tombstone (canonical, namespace)

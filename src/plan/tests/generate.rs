@@ -14,6 +14,8 @@ pub(crate) enum Step {
     /// Resources applied together: key and entry of [`World`]'s YAML.
     Apply(Vec<(ResourceKey, String)>),
     Delete(Vec<ResourceKey>),
+    /// They go out of sight, nobody knows how (U6).
+    Vanish(Vec<ResourceKey>),
     /// Sets an action annotation, where the resource is there.
     Annotate(ResourceKey, &'static str, String),
     /// Approves what the domain holds then.
@@ -35,7 +37,7 @@ impl Step {
     pub(crate) fn keys(&self) -> Vec<ResourceKey> {
         match self {
             Self::Apply(resources) => resources.iter().map(|(key, _)| key.clone()).collect(),
-            Self::Delete(keys) => keys.clone(),
+            Self::Delete(keys) | Self::Vanish(keys) => keys.clone(),
             Self::Annotate(key, ..) | Self::Approve(key) => vec![key.clone()],
             Self::Held(..) | Self::Learn(_) | Self::Advance(_) => vec![],
         }
@@ -54,6 +56,11 @@ impl World {
             Step::Delete(keys) => {
                 for key in keys {
                     self.mark_deleted(&format!("{key}"));
+                }
+            }
+            Step::Vanish(keys) => {
+                for key in keys {
+                    self.mark_vanished(key);
                 }
             }
             Step::Annotate(key, annotation, value) => self.put_annotation(key, annotation, value),
@@ -159,6 +166,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => proptest::collection::vec(resource(), 1..4).prop_map(Step::Apply),
         4 => proptest::collection::vec(any_key(), 1..4).prop_map(Step::Delete),
+        2 => proptest::collection::vec(any_key(), 1..4).prop_map(Step::Vanish),
         1 => (domain_key(), select(vec!["b 1", "a 2", "b 2020-01-01T00:00:00Z"])).prop_map(|(key, token)| {
             Step::Annotate(key, "transferTo", token.to_owned())
         }),
@@ -166,7 +174,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => domain_key().prop_map(Step::Approve),
         2 => (address(), 0..2_u32).prop_map(|(address, count)| Step::Held(address, count)),
         1 => address().prop_filter("parses", |a| !a.contains(' ')).prop_map(Step::Learn),
-        4 => select(vec![5_i64, 10, 61, 3600, 4000]).prop_map(Step::Advance),
+        4 => select(vec![5_i64, 10, 61, 3600, 4000, 86_400]).prop_map(Step::Advance),
     ]
 }
 

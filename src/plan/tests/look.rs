@@ -47,6 +47,15 @@ impl World {
         }
     }
 
+    /// The plan that the namespace's AccountSettings holds (U6).
+    #[track_caller]
+    pub(crate) fn held_absences(&self) -> Option<HeldPlan> {
+        match &self.verdict("AccountSettings/default").detail {
+            Detail::Settings { held } => held.clone(),
+            _ => panic!("no settings"),
+        }
+    }
+
     /// `member reason holder` of each refused member.
     #[track_caller]
     pub(crate) fn rejected(&self, name: &str) -> Vec<String> {

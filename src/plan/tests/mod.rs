@@ -2,6 +2,7 @@
 
 pub(crate) mod world;
 
+mod absence;
 mod actions;
 mod addresses;
 mod domains;

@@ -144,7 +144,8 @@ fn touches(before: &Observed, change: &Change) -> Option<String> {
         Change::PutRole { namespace, .. } | Change::DeleteRole { namespace, .. } | Change::PutSettings { namespace, .. } => {
             Some(namespace.clone())
         }
-        Change::DeleteSettings { namespace } => Some(namespace.clone()),
+        Change::DeleteSettings { namespace } | Change::PutNamespace { namespace, .. } => Some(namespace.clone()),
+        Change::PutAbsence { key, .. } | Change::DeleteAbsence { key } => Some(key.namespace.clone()),
         // A token is noted when its resource is planned, whoever gave the occasion.
         Change::PutHandled { .. } | Change::ConsumeLearned { .. } | Change::ConsumeTransfer { .. } => None,
     }

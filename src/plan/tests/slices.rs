@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::generate::{Step, config, generate};
 use super::world::{World, last, without_counts};
 use crate::model::{CanonicalAddress, DomainName, Kind, ResourceKey};
-use crate::plan::desired::{Action, Declared};
+use crate::plan::desired::{Action, Declared, Desired};
 use crate::plan::observed::{Observed, WaitAction};
 use crate::plan::slice::{Roster, Slice};
 use crate::plan::{Change, Subject, Verdict, plan};
@@ -33,7 +33,11 @@ struct Sliced {
 
 impl Sliced {
     fn new() -> Self {
-        Self { world: World::new(), roster: Roster::default(), seed: Seed::default(), schedule: BTreeMap::new(), verdicts: BTreeMap::new() }
+        let mut roster = Roster::default();
+        for kind in Kind::ALL {
+            roster.sight(kind, "", BTreeSet::new());
+        }
+        Self { world: World::new(), roster, seed: Seed::default(), schedule: BTreeMap::new(), verdicts: BTreeMap::new() }
     }
 
     fn happen(&mut self, step: &Step) {
@@ -42,10 +46,13 @@ impl Sliced {
         for key in step.keys() {
             match self.world.desired.resources.get(&key) {
                 Some(resource) => {
+                    if self.roster.is_missing(&key) {
+                        self.seed.subjects.insert(Subject::Absences(key.namespace.clone()));
+                    }
                     self.seed.keys.extend(self.roster.insert(resource.clone()));
                     self.seed.keys.insert(key);
                 }
-                None if self.roster.get(&key).is_some() => self.gone(&key),
+                None if self.roster.get(&key).is_some() => self.gone(&key, !matches!(step, Step::Vanish(_))),
                 None => {}
             }
         }
@@ -62,8 +69,11 @@ impl Sliced {
         }
     }
 
-    fn gone(&mut self, key: &ResourceKey) {
-        self.seed.keys.extend(self.roster.remove(key, true));
+    fn gone(&mut self, key: &ResourceKey, seen: bool) {
+        self.seed.keys.extend(self.roster.remove(key, seen));
+        if !seen && self.roster.miss(key) {
+            self.seed.subjects.insert(Subject::Absences(key.namespace.clone()));
+        }
         self.seed.ended.insert(key.clone());
         self.world.desired.deleted.clear();
         self.verdicts.remove(key);
@@ -87,10 +97,15 @@ impl Sliced {
         slice.subjects.extend(owned(observed, &seed.keys.union(&seed.ended).cloned().collect()));
         slice.keys.extend(slice.subjects.iter().flat_map(|subject| self.roster.dependents(subject)).collect::<Vec<_>>());
         self.roster.close(&mut slice);
+        let overdue: BTreeSet<_> =
+            slice.namespaces_of_absences().iter().flat_map(|namespace| self.roster.missing(namespace)).cloned().collect();
+        slice.subjects.extend(owned(observed, &overdue));
+        self.roster.close(&mut slice);
         slice.subjects.extend(guarded(observed, &slice, &self.leaving(&slice)));
         self.roster.close(&mut slice);
         let view = view(observed, &slice, &self.leaving(&slice));
-        let mut desired = self.roster.desired(&slice);
+        let namespaces = slice.namespaces_of_absences().into_iter().map(|namespace| (namespace, "first".to_owned())).collect();
+        let mut desired = Desired { overdue, namespaces, ..self.roster.desired(&slice) };
         self.roster.add_unreadable_owners(&mut desired, &view);
         let plan = plan(&desired, &view, self.world.now);
         self.world.execute(&plan);
@@ -98,6 +113,11 @@ impl Sliced {
         self.seed.keys.extend(self.roster.domains_waiting_for(&plan.changes));
         self.roster.forget_deleted(&seed.ended);
         for change in &plan.changes {
+            if let Change::PutAbsence { key, absence } = change
+                && absence.ended_at.is_some()
+            {
+                self.roster.found(key);
+            }
             for subject in change.subjects() {
                 self.seed.keys.extend(self.roster.dependents(&subject).into_iter().filter(|key| !slice.keys.contains(key)));
             }
@@ -118,7 +138,7 @@ impl Sliced {
             self.verdicts.insert(key.clone(), verdict);
             if release {
                 self.world.desired.resources.remove(&key);
-                self.gone(&key);
+                self.gone(&key, true);
             }
         }
     }
@@ -242,6 +262,10 @@ fn view(whole: &Observed, slice: &Slice, leaving: &BTreeSet<DomainName>) -> Obse
         view.members.extend(members.map(|(address, role)| (address.clone(), role.clone())));
     }
     view.settings.extend(whole.settings.iter().filter(|(n, _)| namespaces.contains(n)).map(|(n, s)| (n.clone(), s.clone())));
+    let seen = slice.namespaces_of_absences();
+    view.absences.extend(whole.absences.iter().filter(|(key, _)| seen.contains(&key.namespace)).map(|(k, a)| (k.clone(), *a)));
+    view.rights.extend(whole.rights.iter().filter(|((_, n), _)| seen.contains(n)).map(|(k, n)| (k.clone(), *n)));
+    view.namespaces.extend(whole.namespaces.iter().filter(|(n, _)| seen.contains(*n)).map(|(n, uid)| (n.clone(), uid.clone())));
     view.handled.extend(whole.handled.iter().filter(|((key, _), _)| slice.keys.contains(key)).map(|(k, v)| (k.clone(), v.clone())));
     view.learned.extend(whole.learned.iter().filter(|(d, q)| domains.contains(d) && !q.is_empty()).map(|(d, q)| (d.clone(), q.clone())));
     let count = |domain: &DomainName| {
@@ -280,6 +304,7 @@ fn compare(whole: &mut World, sliced: &mut Sliced, after: &str) {
     assert_eq!(b.delegations, a.delegations, "delegations after {after}");
     assert_eq!((&b.roles, &b.members), (&a.roles, &a.members), "roles after {after}");
     assert_eq!(b.waiting, a.waiting, "waits after {after}");
+    assert_eq!(b.absences, a.absences, "absences after {after}");
     let approved = |observed: &Observed| observed.handled.iter().filter(|((_, a), _)| *a != Action::RequestedAt).count();
     assert_eq!(approved(b), approved(a), "tokens after {after}");
     whole.count();

@@ -66,7 +66,11 @@ pub(crate) fn check(resources: &str, expected: &str) -> World {
 impl World {
     pub(crate) fn new() -> Self {
         Self {
-            desired: Desired::default(),
+            desired: Desired {
+                sighted: Kind::ALL.map(|kind| (kind, String::new())).into(),
+                namespaces: ["a", "acme", "b"].map(|namespace| (namespace.to_owned(), "first".to_owned())).into(),
+                ..Desired::default()
+            },
             observed: Observed::default(),
             now: NOON.parse().unwrap(),
             plan: Plan::default(),
@@ -136,6 +140,7 @@ impl World {
             password.offer = offer(value);
         }
         self.desired.deleted.remove(key);
+        self.desired.missing.remove(key);
         self.desired.resources.insert(key.clone(), resource);
     }
 
@@ -168,6 +173,22 @@ impl World {
                 }
                 None => {}
             }
+        }
+    }
+
+    /// They vanish, nobody knows how: a finalizer torn off, a deletion while nobody watched.
+    #[track_caller]
+    pub(crate) fn vanish(&mut self, names: &str) {
+        for key in names.split_whitespace().map(key) {
+            assert!(self.desired.resources.contains_key(&key), "{key} is not there");
+            self.mark_vanished(&key);
+        }
+        self.settle();
+    }
+
+    pub(crate) fn mark_vanished(&mut self, key: &ResourceKey) {
+        if self.desired.resources.remove(key).is_some() {
+            self.desired.missing.insert(key.clone());
         }
     }
 
@@ -284,6 +305,8 @@ impl World {
                 self.observed.credentials.get_mut(address).unwrap().set_at = self.now;
             }
             Change::PutDone { address, .. } => self.done.push((self.now, address.clone())),
+            // The engine misses it no more.
+            Change::PutAbsence { key, absence } if absence.ended_at.is_some() => drop(self.desired.missing.remove(key)),
             _ => {}
         }
         self.history.push(change.clone());
@@ -320,6 +343,8 @@ impl World {
             numbers.entry(domain.clone()).or_default().learned += 1;
         }
         self.observed.numbers = numbers;
+        self.observed.rights = rights(&self.observed);
+        self.desired.overdue = self.desired.missing.clone();
         self.observed.transfer_blockers = transfer_blockers(&self.observed);
     }
 }
@@ -360,6 +385,19 @@ fn transfer_blockers(observed: &Observed) -> BTreeMap<DomainName, Vec<String>> {
         blockers.sort();
         blockers.truncate(5);
     });
+    found
+}
+
+/// The links, delegations and roles that resources own.
+fn rights(observed: &Observed) -> BTreeMap<(Kind, String), u64> {
+    let links = observed.links.iter().filter(|(_, row)| row.owner.is_some()).map(|(_, row)| (Kind::AliasLink, row.namespace.clone()));
+    let pairs = observed.delegations.iter().filter(|(_, row)| row.owner.is_some());
+    let pairs = pairs.map(|(_, row)| (Kind::DelegateMailbox, row.namespace.clone()));
+    let roles = observed.roles.iter().filter(|(_, row)| row.owned).map(|((namespace, _), _)| (Kind::AdminRole, namespace.clone()));
+    let mut found = BTreeMap::new();
+    for right in links.chain(pairs).chain(roles) {
+        *found.entry(right).or_default() += 1;
+    }
     found
 }
 

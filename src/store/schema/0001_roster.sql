@@ -204,6 +204,23 @@ CREATE TABLE mailroster.tombstone (
     purged_at timestamptz NOT NULL DEFAULT mailroster.now()
 );
 
+-- U6: owners that a complete list lacked, since when, and what came of it.
+CREATE TABLE mailroster.absence (
+    kind      text NOT NULL,
+    namespace text NOT NULL,
+    name      text NOT NULL,
+    since     timestamptz NOT NULL,
+    held      boolean NOT NULL,                                -- beyond the day's share
+    approved  boolean NOT NULL,                                -- released by a hash (C6)
+    ended_at  timestamptz,                                     -- counts as ended since then; kept a day for the share
+    PRIMARY KEY (namespace, kind, name)
+);
+-- U6: under which uid a namespace was known when its resources were last looked for: another uid is another cluster.
+CREATE TABLE mailroster.namespace (
+    name text PRIMARY KEY,
+    uid  text NOT NULL
+);
+
 -- C6: the tokens of actions already done.
 CREATE TABLE mailroster.handled (
     kind      text NOT NULL,
