@@ -99,9 +99,11 @@ impl<S: Surroundings> Engine<S> {
 
     /// The uids of the namespaces of a slice that live and may be seen. Asked for only where that matters.
     pub(super) async fn uids(&mut self, slice: &Slice, missing_in: &BTreeSet<String>) -> Result<BTreeMap<String, String>, Failure> {
+        // The last that comes back leaves its absence to be forgotten.
+        self.sight.watched.extend(missing_in.iter().cloned());
         let mut found = BTreeMap::new();
         for namespace in slice.namespaces_of_absences() {
-            if !self.sight.watched.contains(&namespace) && !missing_in.contains(&namespace) {
+            if !self.sight.watched.contains(&namespace) {
                 continue;
             }
             if !self.sight.uids.contains_key(&namespace) {

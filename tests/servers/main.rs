@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod absence;
 mod account;
 mod addresses;
 mod commands;
