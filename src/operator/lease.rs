@@ -9,12 +9,11 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::Error;
+use super::standing::{GIVE_UP, Standing};
 
 pub const NAME: &str = "mailroster";
 const DURATION: Duration = Duration::from_secs(15);
 const RENEW: Duration = Duration::from_secs(5);
-/// Without a renewal for this long we stop, before anybody else may take over.
-const GIVE_UP: Duration = Duration::from_secs(10);
 const CALL: Duration = Duration::from_secs(4);
 
 /// The Lease, held.
@@ -22,7 +21,7 @@ pub struct Lease {
     api: Api<LeaseObject>,
     holder: String,
     held: Mutex<LeaseObject>,
-    renewed: Mutex<Instant>,
+    standing: Standing,
 }
 
 /// Who we are: the pod's name, and a part of our own for each start.
@@ -45,9 +44,10 @@ impl Lease {
         let mut observed: Option<(String, Instant)> = None;
         let mut told = false;
         loop {
+            let asked = Instant::now();
             let attempt = tokio::time::timeout(CALL, Self::attempt(&api, &holder, &mut observed));
             match attempt.await.unwrap_or(Ok(None)) {
-                Ok(Some(object)) => return Ok(Self { api, holder, held: Mutex::new(object), renewed: Mutex::new(Instant::now()) }),
+                Ok(Some(object)) => return Ok(Self { api, holder, held: Mutex::new(object), standing: Standing::since(asked) }),
                 Ok(None) if !told => {
                     told = true;
                     tracing::info!("another controller leads; waiting for its Lease");
@@ -96,10 +96,15 @@ impl Lease {
         }
     }
 
+    /// Whether what is done under this Lease may still be done.
+    pub fn standing(&self) -> Standing {
+        self.standing.clone()
+    }
+
     /// Renews the Lease until it is lost; returns only then. Never later than [`GIVE_UP`] after the last renewal.
     pub async fn keep(&self) -> Error {
         loop {
-            let renewed = *self.renewed.lock().await;
+            let renewed = self.standing.last();
             let pause = if renewed.elapsed() < RENEW { RENEW.saturating_sub(renewed.elapsed()) } else { Duration::from_secs(1) };
             tokio::time::sleep(pause).await;
             match tokio::time::timeout_at(renewed + GIVE_UP, self.renew()).await {
@@ -116,10 +121,11 @@ impl Lease {
         if let Some(spec) = &mut next.spec {
             spec.renew_time = Some(MicroTime(super::stamp::micro()));
         }
+        let asked = Instant::now();
         match tokio::time::timeout(CALL, self.api.replace(NAME, &PostParams::default(), &next)).await {
             Ok(Ok(object)) => {
                 *held = object;
-                *self.renewed.lock().await = Instant::now();
+                self.standing.renewed(asked);
             }
             Ok(Err(kube::Error::Api(status))) if status.code == 409 || status.code == 404 => {
                 // Somebody else wrote it. Ours only if it still names us.

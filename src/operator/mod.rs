@@ -10,12 +10,15 @@ pub mod metrics;
 mod observe;
 mod options;
 mod render;
+mod retry;
 mod secrets;
 mod shadow;
 mod shelter;
 mod stamp;
+mod standing;
 mod tally;
 mod watch;
+mod write;
 mod writer;
 
 pub use options::Options;
@@ -70,17 +73,15 @@ pub async fn run(options: Options) -> Result<(), Error> {
 
     let config = kube::Config::infer().await?;
     let namespace = options.system_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-    // Watches on a connection of their own: under load the API server closes watches that share one with many writers.
-    let writes = kube::Client::try_from(config.clone())?;
-    let watches = kube::Client::try_from(config)?;
+    let clients = Clients::new(config)?;
     health.ready();
 
     let lease = tokio::select! {
         () = stop.cancelled() => return Ok(()),
-        lease = lease::Lease::acquire(&writes, &namespace) => lease?,
+        lease = lease::Lease::acquire(&clients.questions, &namespace) => lease?,
     };
     metrics.leads(true);
-    let outcome = lead(&options, &namespace, writes, watches, metrics.clone(), &lease, stop.clone()).await;
+    let outcome = lead(&options, &namespace, clients, metrics.clone(), &lease, stop.clone()).await;
     metrics.leads(false);
     if !matches!(outcome, Err(Error::LeaseLost)) {
         lease.release().await;
@@ -88,18 +89,42 @@ pub async fn run(options: Options) -> Result<(), Error> {
     outcome
 }
 
+/// Connections by what they are for.
+struct Clients {
+    /// The Lease, and what is asked once. The library tries again by itself what the API server was too busy for.
+    questions: kube::Client,
+    /// Under load the API server closes watches that share a connection with many writers.
+    watches: kube::Client,
+    writes: kube::Client,
+}
+
+impl Clients {
+    fn new(config: kube::Config) -> Result<Self, Error> {
+        // Watches and writes have pauses of their own; the library's, doubled fifteen times, would outlast the trouble by minutes and
+        // hold one of the writer's slots meanwhile.
+        let mut once = config.clone();
+        once.default_retry = false;
+        Ok(Self {
+            questions: kube::Client::try_from(config)?,
+            watches: kube::Client::try_from(once.clone())?,
+            writes: kube::Client::try_from(once)?,
+        })
+    }
+}
+
 /// One term of leadership.
 async fn lead(
     options: &Options,
     namespace: &str,
-    writes: kube::Client,
-    watches: kube::Client,
+    clients: Clients,
     metrics: Metrics,
     lease: &lease::Lease,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let identity = identity::Identity::load(&writes, namespace, options.fingerprint_key.as_deref()).await?;
+    let Clients { questions, watches, writes } = clients;
+    let identity = identity::Identity::load(&questions, namespace, options.fingerprint_key.as_deref()).await?;
     let (leader, answering) = tokio::select! {
+        biased;
         () = stop.cancelled() => return Ok(()),
         lost = lease.keep() => return Err(lost),
         taken = take_store(options, &identity) => taken?,
@@ -119,7 +144,7 @@ async fn lead(
         }
         watch::spawn(&mut tasks, &watches, place, &inbox, &seen, &metrics, &stop);
     }
-    let surroundings = shelter::Cluster::new(writes.clone(), secrets::Secrets::new(watches, inbox.clone(), stop.clone()));
+    let surroundings = shelter::Cluster::new(questions, secrets::Secrets::new(watches, inbox.clone(), stop.clone()));
     let engine = Engine::new(Start {
         leader: leader.clone(),
         surroundings,
@@ -130,7 +155,8 @@ async fn lead(
         answering,
         inbox: inbox.clone(),
     });
-    let writer = writer::Writer::new(writes, metrics.clone(), inbox.clone());
+    let pen = write::Pen::new(writes, metrics.clone(), lease.standing());
+    let writer = writer::Writer::new(pen, metrics.clone(), inbox.clone());
     // The engine stops first; what it said until then is still written.
     let engine_stop = stop.clone();
     tasks.spawn(async move { ("engine", engine.run(received, engine_stop).await.map_err(Error::from)) });

@@ -13,7 +13,7 @@ use kube::api::ObjectMeta;
 
 use super::secrets::Secrets;
 use super::watch::plural;
-use super::writer::api as resource_api;
+use super::write::api as resource_api;
 use crate::api::names::GROUP;
 use crate::engine::Surroundings;
 use crate::model::{Kind, ResourceKey};

@@ -2,34 +2,30 @@
 //! differs from what the API server has (C3).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
-use kube::core::{ApiResource, GroupVersionKind};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::metrics::{Ended, Metrics};
-use super::render::{self, Transition};
+use super::metrics::Metrics;
+use super::render;
+use super::retry::{self, Failure, Later, Pace};
 use super::shadow::{Shadow, Sighting, digests};
 use super::stamp;
 use super::tally::Tally;
-use super::watch::plural;
+use super::write::{Done, Failed, Pen, Write};
 use crate::api::names;
 use crate::engine::{Input, Outcome};
 use crate::model::ResourceKey;
-use crate::plan::reason::Reason;
 use crate::plan::{Note, Verdict};
 
 const IN_FLIGHT: usize = 64;
 /// Verdicts kept while writes lag; beyond it the engine waits for us.
 const MOST_WAITING: usize = 4_096;
-/// A write that takes longer has failed.
-const CALL: Duration = Duration::from_secs(15);
+/// Notes kept for a resource that can't be written.
+const MOST_NOTES: usize = 20;
 /// Counts alone are told at most this often (P8).
 const COUNTS: Duration = Duration::from_mins(1);
 /// A status that reads back different is written again after pauses that double, from the first to the last (C3).
@@ -44,6 +40,25 @@ struct Work {
     notes: Vec<Note>,
 }
 
+impl Work {
+    /// Adds what waited before this came.
+    fn follows(&mut self, earlier: Self) {
+        self.verdict = self.verdict.take().or(earlier.verdict);
+        self.finalizer = self.finalizer.or(earlier.finalizer);
+        self.notes.splice(..0, earlier.notes);
+        self.notes.truncate(MOST_NOTES);
+    }
+}
+
+/// What a verdict wants, as far as one differs from the next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// No finalizer of ours.
+    Release,
+    /// Digests of a status.
+    Status(u64, u64),
+}
+
 /// What is known of one resource.
 #[derive(Default)]
 struct Known {
@@ -51,33 +66,31 @@ struct Known {
     /// Digests of what we wrote last.
     wrote: Option<(u64, u64)>,
     counted: Option<Instant>,
-    /// Digests of what the last verdict wanted.
-    wanted: Option<(u64, u64)>,
+    wanted: Option<Wanted>,
     /// Times that came back different, and when it may be written again.
     strikes: u32,
     not_before: Option<Instant>,
-}
-
-/// A write that came back.
-struct Done {
-    key: ResourceKey,
-    /// What the API server has now; None: nothing was written, or the resource is gone.
-    shadow: Option<Shadow>,
-    wrote: Option<(u64, u64)>,
-    /// What to try once more.
-    failed: Option<Work>,
+    /// Writes in a row that failed, and how the last did.
+    failures: u32,
+    failure: Option<Failure>,
+    /// When the next write is due after a failure, and what of it the engine can't say once more.
+    retry: Option<Instant>,
+    kept: Work,
 }
 
 /// The one task that writes to our resources.
 pub struct Writer {
-    client: kube::Client,
-    recorder: Recorder,
+    pen: Pen,
     metrics: Metrics,
     inbox: mpsc::Sender<Input>,
     known: HashMap<ResourceKey, Known>,
     waiting: BTreeMap<ResourceKey, Work>,
     busy: BTreeSet<ResourceKey>,
-    later: BTreeMap<ResourceKey, Instant>,
+    /// Whose verdict was let go of until its time has come. The engine then says what is true by then, and nothing piles up here.
+    later: Later,
+    pace: Pace,
+    /// Whose verdict was let go of until the API server answers again.
+    owed: BTreeSet<ResourceKey>,
     /// To be planned again. The engine may itself be waiting for us, so the inbox is never waited for here.
     again: BTreeSet<ResourceKey>,
     tally: Tally,
@@ -85,17 +98,17 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub fn new(client: kube::Client, metrics: Metrics, inbox: mpsc::Sender<Input>) -> Self {
-        let reporter = Reporter { controller: "mailroster".to_owned(), instance: Some(super::lease::holder()) };
+    pub fn new(pen: Pen, metrics: Metrics, inbox: mpsc::Sender<Input>) -> Self {
         Self {
-            recorder: Recorder::new(client.clone(), reporter),
-            client,
+            pen,
             metrics,
             inbox,
             known: HashMap::new(),
             waiting: BTreeMap::new(),
             busy: BTreeSet::new(),
-            later: BTreeMap::new(),
+            later: Later::default(),
+            pace: Pace::default(),
+            owed: BTreeSet::new(),
             again: BTreeSet::new(),
             tally: Tally::default(),
             writes: JoinSet::new(),
@@ -107,7 +120,7 @@ impl Writer {
         let mut open = true;
         let inbox = self.inbox.clone();
         while open || !self.waiting.is_empty() || !self.writes.is_empty() {
-            let next_later = self.later.values().min().copied();
+            let wake = self.next_wake();
             tokio::select! {
                 Some(done) = self.writes.join_next() => match done {
                     Ok(done) => self.done(done),
@@ -115,15 +128,14 @@ impl Writer {
                     Err(error) => return tracing::error!(%error, "a status write broke"),
                 },
                 Some(sighting) = sightings.recv() => self.sighted(sighting),
-                outcome = outcomes.recv(), if open && self.waiting.len() < MOST_WAITING => {
+                outcome = outcomes.recv(), if open && self.has_room() => {
                     // What a verdict speaks of was seen before it was planned: take that in first.
                     while let Ok(sighting) = sightings.try_recv() {
                         self.sighted(sighting);
                     }
                     match outcome {
                         None => open = false,
-                        Some(Outcome::Verdict { key, verdict }) => self.waiting.entry(key).or_default().verdict = Some(verdict),
-                        Some(Outcome::Note(note)) => self.waiting.entry(note.key.clone()).or_default().notes.push(note),
+                        Some(outcome) => self.told(outcome),
                     }
                 }
                 Ok(permit) = inbox.reserve(), if !self.again.is_empty() => {
@@ -131,17 +143,48 @@ impl Writer {
                         permit.send(Input::Again(key));
                     }
                 }
-                () = async { match next_later { Some(at) => tokio::time::sleep_until(at).await, None => std::future::pending().await } } => {
+                () = async { match wake { Some(at) => tokio::time::sleep_until(at).await, None => std::future::pending().await } } => {
                     let now = Instant::now();
-                    let due: Vec<_> = self.later.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
-                    for key in due {
-                        self.later.remove(&key);
-                        self.again.insert(key);
+                    while let Some(key) = self.later.take_due(now) {
+                        self.take_up(key);
                     }
                 }
             }
             self.start();
         }
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let asks = self.pace.next().filter(|_| self.writes.is_empty() && !self.waiting.is_empty());
+        self.later.next().into_iter().chain(asks).min()
+    }
+
+    /// Whether another outcome can be taken in. While the API server answers nobody verdicts are let go of: the engine must go on
+    /// bringing into force what it is told.
+    fn has_room(&self) -> bool {
+        self.waiting.len() < MOST_WAITING || self.pace.next().is_some()
+    }
+
+    fn told(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Verdict { key, .. } if self.pace.next().is_some() && self.waiting.len() >= IN_FLIGHT => {
+                self.owed.insert(key);
+            }
+            Outcome::Verdict { key, verdict } => self.waiting.entry(key).or_default().verdict = Some(verdict),
+            Outcome::Note(note) => self.waiting.entry(note.key.clone()).or_default().notes.push(note),
+        }
+    }
+
+    /// Its time has come: the engine is asked for its verdict, and what it does not say goes on from here.
+    fn take_up(&mut self, key: ResourceKey) {
+        let Some(known) = self.known.get_mut(&key) else { return };
+        known.retry = None;
+        let kept = std::mem::take(&mut known.kept);
+        self.later.remove(&key);
+        if kept.finalizer.is_some() || !kept.notes.is_empty() {
+            self.waiting.entry(key.clone()).or_default().follows(kept);
+        }
+        self.again.insert(key);
     }
 
     fn sighted(&mut self, sighting: Sighting) {
@@ -168,14 +211,25 @@ impl Writer {
                 if known.shadow.uid != shadow.uid {
                     *known = Known::default();
                     self.waiting.remove(&key);
+                    self.later.remove(&key);
                 }
                 let has = shadow.finalizers.iter().any(|finalizer| finalizer == names::FINALIZER);
+                if !deleting {
+                    known.kept.finalizer = None;
+                }
                 if !deleting && wants_finalizer != has {
                     self.waiting.entry(key.clone()).or_default().finalizer = Some(wants_finalizer);
                 }
                 let strange = known.wrote.is_some_and(|wrote| wrote != (shadow.hard, shadow.soft));
+                let changed = known.shadow.version != shadow.version;
                 known.shadow = *shadow;
-                if strange && !self.busy.contains(&key) {
+                let refused = matches!(known.failure, Some(Failure::Overtaken | Failure::Refused)) && known.retry.is_some();
+                if self.busy.contains(&key) {
+                    return;
+                }
+                if changed && refused {
+                    self.take_up(key);
+                } else if strange {
                     self.read_back_different(key);
                 }
             }
@@ -194,205 +248,125 @@ impl Writer {
         } else {
             let at = Instant::now() + pause;
             known.not_before = Some(at);
-            self.later.insert(key, at);
+            self.later.set(key, at);
         }
     }
 
     fn start(&mut self) {
-        let ready: Vec<_> = self.waiting.keys().filter(|key| !self.busy.contains(*key)).take(IN_FLIGHT).cloned().collect();
-        for key in ready {
-            if self.writes.len() >= IN_FLIGHT {
-                return;
-            }
-            let Some(known) = self.known.get_mut(&key) else {
-                // Not seen yet, or gone: a verdict of something that is not there.
-                self.waiting.remove(&key);
-                continue;
-            };
-            let Some(mut work) = self.waiting.remove(&key) else { continue };
-            let Some(write) = prepare(&key, known, &mut work, &mut self.later) else { continue };
-            self.busy.insert(key.clone());
-            let (client, recorder, metrics) = (self.client.clone(), self.recorder.clone(), self.metrics.clone());
-            self.writes.spawn(async move { write.carry_out(client, recorder, metrics).await });
+        let room = match self.pace.next() {
+            None => IN_FLIGHT,
+            Some(at) if at <= Instant::now() => 1,
+            Some(_) => 0,
+        };
+        let mut from = Bound::Unbounded;
+        while self.writes.len() < room {
+            let mut rest = self.waiting.range((from, Bound::Unbounded));
+            let Some(key) = rest.find_map(|(key, _)| (!self.busy.contains(key)).then(|| key.clone())) else { return };
+            from = Bound::Excluded(key.clone());
+            let Some(work) = self.waiting.remove(&key) else { continue };
+            // Not seen yet, or gone: a verdict of something that is not there.
+            let Some(known) = self.known.get_mut(&key) else { continue };
+            let Some(write) = prepare(&key, known, work, &mut self.later) else { continue };
+            self.busy.insert(key);
+            self.writes.spawn(write.carry_out(self.pen.clone()));
         }
     }
 
     fn done(&mut self, done: Done) {
-        self.busy.remove(&done.key);
-        if let Some(known) = self.known.get_mut(&done.key) {
-            if let Some(shadow) = done.shadow.filter(|shadow| !shadow.is_older_than(&known.shadow)) {
-                self.tally.replace(&self.metrics, done.key.kind, Some(&known.shadow), Some(&shadow));
-                known.shadow = shadow;
-            }
-            if done.wrote.is_some() {
-                known.wrote = done.wrote;
-            }
-            if let Some(work) = done.failed {
-                let slot = self.waiting.entry(done.key.clone()).or_default();
-                slot.verdict = slot.verdict.take().or(work.verdict);
-                slot.finalizer = slot.finalizer.or(work.finalizer);
+        let Done { key, shadow, written, wrote, finalizer, notes, failed } = done;
+        self.busy.remove(&key);
+        let now = Instant::now();
+        match &failed {
+            Some(Failed { failure: Failure::Trouble { .. }, .. }) => self.pace.failed(now, retry::chance()),
+            None if !written => {}
+            Some(_) | None => {
+                self.pace.answered();
+                self.again.append(&mut self.owed);
             }
         }
-    }
-}
-
-/// One resource's writes, prepared.
-struct Write {
-    key: ResourceKey,
-    shadow: Shadow,
-    status: Option<(Map<String, Value>, Vec<Transition>)>,
-    finalizers: Option<Vec<String>>,
-    notes: Vec<Note>,
-    /// To be tried again when it fails.
-    work: Work,
-}
-
-/// Finds out what differs; None: nothing does.
-fn prepare(key: &ResourceKey, known: &mut Known, work: &mut Work, later: &mut BTreeMap<ResourceKey, Instant>) -> Option<Write> {
-    let now = Instant::now();
-    let mut status = None;
-    let mut finalizer = work.finalizer;
-    if let Some(verdict) = &work.verdict {
-        if verdict.release {
-            finalizer = Some(false);
+        // Gone, or another by the same name: none of this is about that one.
+        let Some(known) = self.known.get_mut(&key).filter(|known| known.shadow.uid == shadow.uid) else { return };
+        let overtaken = known.shadow.version != shadow.version && !known.shadow.is_older_than(&shadow);
+        if written && !shadow.is_older_than(&known.shadow) {
+            self.tally.replace(&self.metrics, key.kind, Some(&known.shadow), Some(&shadow));
+            known.shadow = shadow;
+        }
+        known.wrote = wrote.or(known.wrote);
+        if written {
+            (known.failures, known.failure) = (0, None);
+        }
+        let Some(Failed { failure, error }) = failed else { return };
+        known.failures = known.failures.saturating_add(1);
+        let pause = failure.pause(known.failures, retry::chance());
+        if failure == Failure::Overtaken {
+            tracing::debug!(%key, error, ?pause, "a resource was changed while it was written");
         } else {
-            let new = render::status(verdict, &known.shadow, stamp::now());
-            let (hard, soft) = digests(&new);
-            // C3: another verdict is written at once; only the same one over and over has to wait.
-            if known.wanted.replace((hard, soft)) != Some((hard, soft)) {
-                known.strikes = 0;
-                known.not_before = None;
-            }
-            let counts_only = hard == known.shadow.hard && soft != known.shadow.soft;
-            let too_soon = known.counted.map(|at| at + COUNTS).filter(|at| *at > now);
-            if let Some(at) = known.not_before.filter(|at| *at > now) {
-                later.insert(key.clone(), at);
-            } else if let (true, Some(at)) = (counts_only, too_soon) {
-                later.insert(key.clone(), at);
-            } else if hard != known.shadow.hard || soft != known.shadow.soft {
-                if soft != known.shadow.soft {
-                    known.counted = Some(now);
-                }
-                let transitions = render::transitions(&new, &known.shadow);
-                status = Some((new, transitions));
-            }
+            tracing::warn!(kind = %key.kind, namespace = key.namespace, name = key.name, error, "a resource could not be written; trying again in {pause:.1?}");
+        }
+        known.failure = Some(failure);
+        known.retry = Some(now + pause);
+        known.kept = Work { verdict: None, finalizer, notes };
+        self.later.set(key.clone(), now + pause);
+        if overtaken && !matches!(failure, Failure::Trouble { .. }) {
+            self.take_up(key);
         }
     }
+}
+
+/// Finds out what differs; None: nothing does, or its time has not come.
+fn prepare(key: &ResourceKey, known: &mut Known, mut work: Work, later: &mut Later) -> Option<Write> {
+    let now = Instant::now();
+    let new = work.verdict.as_ref().filter(|verdict| !verdict.release).map(|verdict| render::status(verdict, &known.shadow, stamp::now()));
+    if work.verdict.take().is_some() {
+        let wanted = Some(new.as_ref().map_or(Wanted::Release, |new| {
+            let (hard, soft) = digests(new);
+            Wanted::Status(hard, soft)
+        }));
+        // C3: another verdict is written at once; only the same one over and over has to wait.
+        if known.wanted != wanted {
+            known.wanted = wanted;
+            known.strikes = 0;
+            known.not_before = None;
+            known.retry = None;
+        }
+        if wanted == Some(Wanted::Release) {
+            work.finalizer = Some(false);
+        }
+    }
+    work.follows(std::mem::take(&mut known.kept));
+    if let Some(at) = known.retry.filter(|at| *at > now) {
+        known.kept = work;
+        later.set(key.clone(), at);
+        return None;
+    }
+    let status = new.and_then(|new| {
+        let (hard, soft) = digests(&new);
+        let counts_only = hard == known.shadow.hard && soft != known.shadow.soft;
+        let too_soon = known.counted.map(|at| at + COUNTS).filter(|at| counts_only && *at > now);
+        if let Some(at) = known.not_before.filter(|at| *at > now).or(too_soon) {
+            later.set(key.clone(), at);
+            return None;
+        }
+        if (hard, soft) == (known.shadow.hard, known.shadow.soft) {
+            return None;
+        }
+        if soft != known.shadow.soft {
+            known.counted = Some(now);
+        }
+        let transitions = render::transitions(&new, &known.shadow);
+        Some((new, transitions))
+    });
     let has = known.shadow.finalizers.iter().any(|f| f == names::FINALIZER);
-    let finalizers = finalizer.filter(|wanted| *wanted != has).map(|wanted| {
+    let finalizer = work.finalizer.filter(|wanted| *wanted != has);
+    let finalizers = finalizer.map(|wanted| {
         let mut all: Vec<_> = known.shadow.finalizers.iter().filter(|f| *f != names::FINALIZER).cloned().collect();
         if wanted {
             all.push(names::FINALIZER.to_owned());
         }
         all
     });
-    let notes = std::mem::take(&mut work.notes);
-    if status.is_none() && finalizers.is_none() && notes.is_empty() {
+    if status.is_none() && finalizers.is_none() && work.notes.is_empty() {
         return None;
     }
-    Some(Write { key: key.clone(), shadow: known.shadow.clone(), status, finalizers, notes, work: std::mem::take(work) })
-}
-
-impl Write {
-    async fn carry_out(self, client: kube::Client, recorder: Recorder, metrics: Metrics) -> Done {
-        let api = api(&client, &self.key);
-        let mut done = Done { key: self.key.clone(), shadow: None, wrote: None, failed: None };
-        let mut shadow = self.shadow.clone();
-        if let Some((status, transitions)) = &self.status {
-            let body = json!({
-                "apiVersion": names::API_VERSION, "kind": self.key.kind.as_str(),
-                // The uid keeps a verdict off a namesake that was made since.
-                "metadata": {"name": self.key.name, "uid": shadow.uid},
-                "status": status,
-            });
-            let began = Instant::now();
-            let params = PatchParams::apply(names::FIELD_MANAGER).force();
-            let answer = tokio::time::timeout(CALL, api.patch_status(&self.key.name, &params, &Patch::Apply(&body))).await;
-            metrics.api_call("patch_status", self.key.kind.as_str(), began.elapsed(), !matches!(answer, Ok(Ok(_))));
-            match answer {
-                Ok(Ok(object)) => {
-                    done.wrote = Some(digests(status));
-                    shadow = Shadow { version: object.metadata.resource_version.unwrap_or_default(), ..shadow.with_status(status) };
-                    metrics.status_written(self.key.kind, Ended::Changed);
-                    for transition in transitions {
-                        self.publish(&recorder, &metrics, transition.reason, &transition.message, transition.warning).await;
-                    }
-                }
-                // Gone, or another by the same name: the watch tells.
-                Ok(Err(kube::Error::Api(error))) if matches!(error.code, 404 | 409) => return done,
-                Ok(Err(error)) => return self.again(&metrics, done, &error.to_string()).await,
-                Err(_) => return self.again(&metrics, done, "no answer in time").await,
-            }
-        }
-        for note in &self.notes {
-            self.publish(&recorder, &metrics, note.reason, &note.message, note.warning).await;
-        }
-        if let Some(finalizers) = &self.finalizers {
-            let body = json!({"metadata": {"resourceVersion": shadow.version, "finalizers": finalizers}});
-            let began = Instant::now();
-            let answer = tokio::time::timeout(CALL, api.patch(&self.key.name, &PatchParams::default(), &Patch::Merge(&body))).await;
-            metrics.api_call("patch", self.key.kind.as_str(), began.elapsed(), !matches!(answer, Ok(Ok(_))));
-            match answer {
-                Ok(Ok(object)) => {
-                    shadow.version = object.metadata.resource_version.unwrap_or_default();
-                    shadow.finalizers.clone_from(finalizers);
-                }
-                // Changed since we saw it, or gone already: its next event brings the matter up again.
-                Ok(Err(kube::Error::Api(error))) if matches!(error.code, 404 | 409 | 422) => {
-                    done.failed =
-                        (error.code == 409).then(|| Work { verdict: self.work.verdict, finalizer: self.work.finalizer, notes: Vec::new() });
-                    done.shadow = Some(shadow);
-                    return done;
-                }
-                Ok(Err(error)) => return self.again(&metrics, done, &error.to_string()).await,
-                Err(_) => return self.again(&metrics, done, "no answer in time").await,
-            }
-        }
-        done.shadow = Some(shadow);
-        done
-    }
-
-    /// A passing fault: the same once more, after a pause with jitter.
-    async fn again(self, metrics: &Metrics, mut done: Done, error: &str) -> Done {
-        tracing::warn!(kind = %self.key.kind, namespace = self.key.namespace, name = self.key.name, error, "a status could not be written; trying again");
-        metrics.status_written(self.key.kind, Ended::Failed);
-        let jitter = u64::from(uuid::Uuid::new_v4().as_bytes()[0]) * 8;
-        tokio::time::sleep(Duration::from_millis(1_000 + jitter)).await;
-        done.failed = Some(self.work);
-        done
-    }
-
-    async fn publish(&self, recorder: &Recorder, metrics: &Metrics, reason: Reason, message: &str, warning: bool) {
-        let reference = ObjectReference {
-            api_version: Some(names::API_VERSION.to_owned()),
-            kind: Some(self.key.kind.as_str().to_owned()),
-            namespace: Some(self.key.namespace.clone()),
-            name: Some(self.key.name.clone()),
-            uid: Some(self.shadow.uid.clone()),
-            ..ObjectReference::default()
-        };
-        let event = Event {
-            type_: if warning { EventType::Warning } else { EventType::Normal },
-            reason: reason.to_string(),
-            note: Some(message.chars().take(1_000).collect()),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        };
-        metrics.event(reason.as_str(), warning);
-        if reason == Reason::LastSuperAdministratorKept {
-            metrics.last_super_kept();
-        }
-        match tokio::time::timeout(CALL, recorder.publish(&event, &reference)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "an event could not be published"),
-            Err(_) => tracing::debug!("an event could not be published in time"),
-        }
-    }
-}
-
-/// The interface for one resource.
-pub(super) fn api(client: &kube::Client, key: &ResourceKey) -> Api<DynamicObject> {
-    let resource =
-        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(names::GROUP, names::VERSION, key.kind.as_str()), &plural(key.kind));
-    Api::namespaced_with(client.clone(), &key.namespace, &resource)
+    Some(Write { key: key.clone(), shadow: known.shadow.clone(), status, finalizer, finalizers, notes: work.notes })
 }
