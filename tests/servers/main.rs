@@ -14,6 +14,7 @@ mod support;
 mod absence;
 mod account;
 mod addresses;
+mod api_faults;
 mod commands;
 mod crashes;
 mod domains;

@@ -17,18 +17,6 @@ async fn wait_text(database: &Database, sql: &str, expected: &str) {
     .await;
 }
 
-/// Waits until the log says so.
-async fn wait_log(operator: &Operator, text: &str) {
-    eventually(
-        PATIENCE,
-        &format!("the log says {text:?}"),
-        async || {
-            if operator.log().contains(text) { Ok(()) } else { Err(operator.tail()) }
-        },
-    )
-    .await;
-}
-
 fn version(resource: &Value) -> &Value {
     &resource["metadata"]["resourceVersion"]
 }
@@ -54,7 +42,7 @@ async fn v3_mail_servers_wait_for_the_first_complete_plan_and_an_unreadable_reso
     let yaml = resource("InternalDomain", "acme", "{domain: acme.example}")
         + &resource("EmailAddress", "info", "{address: info@acme.example, disabled: true, displayName: Info}");
     cluster.apply(&namespace, &yaml).await;
-    wait_log(&operator, "a watch failed").await;
+    operator.says("a watch failed").await;
 
     // One kind is not served: nothing is complete, so nothing is refused.
     let mta = database.as_role("mailroster_mta");
@@ -191,9 +179,9 @@ async fn a_second_process_waits_takes_over_after_kill_9_and_a_deposed_leader_end
     let cluster = support::control_plane().await;
     let (database, namespace) = (support::fresh_database().await, cluster.fresh_namespace().await);
     let mut first = Operator::start(&database, &[&namespace]).await;
-    wait_log(&first, "leading").await;
+    first.says("leading").await;
     let second = Operator::start_with(first.settings()).await;
-    wait_log(&second, "waiting for its Lease").await;
+    second.says("waiting for its Lease").await;
     let declare = async |name: &str| {
         let yaml = resource("InternalDomain", name, &format!("{{domain: {name}.example}}"));
         cluster.apply(&namespace, &yaml).await;
@@ -210,7 +198,7 @@ async fn a_second_process_waits_takes_over_after_kill_9_and_a_deposed_leader_end
     // One that slept through its Lease wakes up deposed: it writes nothing any more and ends.
     let mut second = second;
     let third = Operator::start_with(second.settings()).await;
-    wait_log(&third, "waiting for its Lease").await;
+    third.says("waiting for its Lease").await;
     second.freeze();
     declare("three").await;
     cluster.wait_ready("InternalDomain", &namespace, "three").await;
@@ -241,7 +229,7 @@ async fn a_store_belongs_to_one_installation_until_it_is_taken_over() {
 
     settings.arguments.push("--take-over-store".to_owned());
     let other = Operator::start_with(settings).await;
-    wait_log(&other, "leading").await;
+    other.says("leading").await;
     assert!(!first.ended(PATIENCE).await.success(), "the one it was taken from ends: {}", first.tail());
     assert_ne!(database.text("SELECT id FROM mailroster.installation").await, owner);
     cluster.apply(&namespace, &resource("EmailAddress", "info", "{address: info@acme.example}")).await;

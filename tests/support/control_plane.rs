@@ -6,6 +6,7 @@
 use super::certificates::Certificates;
 use super::cluster::Cluster;
 use super::process::{Server, Start, free_ports};
+use super::proxy::Proxy;
 use std::fs;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -80,6 +81,11 @@ impl ControlPlane {
     /// True when the parts that delete namespaces and owned objects run.
     pub async fn collects_garbage(&self) -> bool {
         self.controller_manager.lock().await.is_some()
+    }
+
+    /// A proxy in front of the API server, whichever process listens on its port.
+    pub async fn proxy(&self) -> Proxy {
+        Proxy::start(&self.certificates, self.api_port).await
     }
 
     /// SIGKILL to the API server: every connection breaks at once. `start_api_server` brings it back on the same port.

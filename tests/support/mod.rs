@@ -13,6 +13,7 @@ pub mod migrate;
 pub mod operator;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod resources;
 pub mod rights;
 pub mod tools;
@@ -23,6 +24,7 @@ pub use control_plane::ControlPlane;
 pub use database::Database;
 pub use operator::Operator;
 pub use postgres::Postgres;
+pub use proxy::Proxy;
 pub use wait::eventually;
 
 use tokio::sync::OnceCell;

@@ -4,6 +4,7 @@ use super::cluster::Cluster;
 use super::database::Database;
 use super::folder;
 use super::process::{Server, Start};
+use super::wait::{PATIENCE, eventually};
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -97,6 +98,12 @@ impl Operator {
     /// The end of the log, for the message of a failure.
     pub fn tail(&self) -> String {
         self.server.tail()
+    }
+
+    /// Waits until the log says so.
+    pub async fn says(&self, text: &str) {
+        eventually(PATIENCE, &format!("the log says {text:?}"), async || if self.log().contains(text) { Ok(()) } else { Err(self.tail()) })
+            .await;
     }
 
     pub async fn metrics(&self) -> String {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 pub const API_VERSION: &str = "mailroster.dev/v1alpha1";
 
 /// The kinds outside our group that tests ask for by kind alone.
-const OTHERS: [(&str, &str); 9] = [
+const OTHERS: [(&str, &str); 10] = [
     ("v1", "ConfigMap"),
     ("v1", "Event"),
     ("v1", "Namespace"),
@@ -17,6 +17,7 @@ const OTHERS: [(&str, &str); 9] = [
     ("v1", "ServiceAccount"),
     ("coordination.k8s.io/v1", "Lease"),
     ("rbac.authorization.k8s.io/v1", "ClusterRole"),
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
     ("rbac.authorization.k8s.io/v1", "RoleBinding"),
     ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
 ];
