@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::Task;
 use crate::model::{Kind, ResourceKey, Secret};
-use crate::plan::desired::{Resource, Work};
+use crate::plan::desired::{Last, Resource, Work};
 use crate::plan::{Note, Verdict};
 use crate::store::Dirty;
 
@@ -16,6 +16,8 @@ use crate::store::Dirty;
 pub enum Input {
     /// A resource as it is now.
     Applied(Box<Resource>),
+    /// Its status says this now; nothing else of it changed.
+    Told { key: ResourceKey, last: Last },
     /// A resource is no more. `seen`: its end was meant; otherwise it only vanished from sight (U6).
     Gone { key: ResourceKey, seen: bool },
     /// The list of a kind in a namespace ("" for all) is complete.

@@ -219,6 +219,11 @@ impl<S: Surroundings> Engine<S> {
     fn absorb(&mut self, input: Input) {
         match input {
             Input::Applied(resource) => self.applied(*resource),
+            Input::Told { key, last } => {
+                if let Some(slot) = self.roster.get_mut_last(&key) {
+                    *slot = last;
+                }
+            }
             Input::Gone { key, seen } => {
                 for other in self.roster.remove(&key, seen) {
                     self.touch(other);

@@ -1,7 +1,9 @@
 //! What a resource is called. Ownership in the store is by kind, namespace and name (SPEC A8).
 
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// The kinds of the API group, in the order in which a plan works on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,9 +47,14 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Kind, namespace and name: all that ownership goes by.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ResourceKey {
+/// Kind, namespace and name: all that ownership goes by. Clones share one text: every index has keys, and there may be a hundred
+/// thousand resources.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceKey(Arc<KeyParts>);
+
+/// What a [`ResourceKey`] says.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyParts {
     pub kind: Kind,
     pub namespace: String,
     pub name: String,
@@ -56,7 +63,21 @@ pub struct ResourceKey {
 impl ResourceKey {
     #[must_use]
     pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
-        Self { kind, namespace: namespace.to_owned(), name: name.to_owned() }
+        Self(Arc::new(KeyParts { kind, namespace: namespace.to_owned(), name: name.to_owned() }))
+    }
+}
+
+impl Deref for ResourceKey {
+    type Target = KeyParts;
+
+    fn deref(&self) -> &KeyParts {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ResourceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

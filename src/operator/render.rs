@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::shadow::{Shadow, digest};
+use super::shadow::{Shadow, Transition};
+use super::status::Status;
 use crate::api::{self, names};
 use crate::plan::desired::Action;
 use crate::plan::reason::{Disposition, Reason};
@@ -14,7 +14,7 @@ use crate::plan::{Verdict, verdict};
 
 /// Something that changed, for an Event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transition {
+pub struct Told {
     pub reason: Reason,
     pub message: String,
     pub warning: bool,
@@ -24,7 +24,7 @@ pub struct Transition {
 const TROUBLES: [&str; 7] = ["Locked", "ResetLocked", "Disabled", "HolderChanged", "DeletionsHeld", "PostmasterMissing", "LearningHeld"];
 
 /// The whole status, with the transition times of `shadow` where nothing changed.
-pub fn status(verdict: &Verdict, shadow: &Shadow, now: Timestamp) -> Map<String, Value> {
+pub fn status(verdict: &Verdict, shadow: &Shadow, now: Timestamp) -> Status {
     let conditions = conditions(verdict, shadow, now);
     let observed_generation = Some(verdict.generation);
     let token = |action: Action| verdict.handled.get(&action).cloned();
@@ -32,7 +32,7 @@ pub fn status(verdict: &Verdict, shadow: &Shadow, now: Timestamp) -> Map<String,
     match &verdict.detail {
         Detail::Settings { held } => {
             let handled = api::AccountSettingsLastHandled { requested_at: token(Action::RequestedAt), approve: token(Action::Approve) };
-            object(&api::AccountSettingsStatus {
+            Status::from(api::AccountSettingsStatus {
                 observed_generation,
                 conditions,
                 held_plan: held.as_ref().map(held_plan),
@@ -47,20 +47,16 @@ pub fn status(verdict: &Verdict, shadow: &Shadow, now: Timestamp) -> Map<String,
                 unlock: token(Action::Unlock),
                 reset_codes: token(Action::ResetCodes),
             };
-            let mut status = object(&api::InternalDomainStatus {
+            Status::from(api::InternalDomainStatus {
                 observed_generation,
                 conditions,
-                addresses: addresses.map(counts),
+                addresses: addresses.map(counts).or_else(|| shadow.addresses.as_deref().cloned()),
                 held_plan: held.as_ref().map(held_plan),
                 last_handled: (!verdict.handled.is_empty()).then_some(handled),
-            });
-            if let (None, Some(old)) = (addresses, &shadow.addresses) {
-                status.insert("addresses".to_owned(), old.clone());
-            }
-            status
+            })
         }
-        Detail::Address(detail) => object(&address(detail, verdict, observed_generation, conditions)),
-        Detail::Link { primary, origin } => object(&api::AliasLinkStatus {
+        Detail::Address(detail) => address(detail, verdict, observed_generation, conditions).into(),
+        Detail::Link { primary, origin } => Status::from(api::AliasLinkStatus {
             observed_generation,
             conditions,
             primary: filled(primary),
@@ -72,14 +68,14 @@ pub fn status(verdict: &Verdict, shadow: &Shadow, now: Timestamp) -> Map<String,
             },
             last_handled: requested(),
         }),
-        Detail::Delegation { effective_at, visible_from } => object(&api::DelegateMailboxStatus {
+        Detail::Delegation { effective_at, visible_from } => Status::from(api::DelegateMailboxStatus {
             observed_generation,
             conditions,
             effective_at: effective_at.map(time),
             visible_from: *visible_from,
             last_handled: requested(),
         }),
-        Detail::Role { total, in_force, rejected } => object(&api::AdminRoleStatus {
+        Detail::Role { total, in_force, rejected } => Status::from(api::AdminRoleStatus {
             observed_generation,
             conditions,
             members: Some(api::RoleMembers {
@@ -152,7 +148,7 @@ fn address(
 /// The kstatus triple, then the kind's own (C1, C2).
 fn conditions(verdict: &Verdict, shadow: &Shadow, now: Timestamp) -> Vec<Condition> {
     let ready = &verdict.ready;
-    let was_ready = shadow.transitions.get("Ready").is_some_and(|(status, _, _)| *status);
+    let was_ready = shadow.transition("Ready").is_some_and(|ready| ready.status);
     let is_ready = if ready.reason == Reason::Suspended { was_ready } else { ready.is_fine() };
     let mut all = vec![verdict::Condition::new("Ready", is_ready, ready.reason, ready.message.clone())];
     match ready.reason.disposition() {
@@ -163,8 +159,7 @@ fn conditions(verdict: &Verdict, shadow: &Shadow, now: Timestamp) -> Vec<Conditi
     all.extend(verdict.conditions.iter().cloned());
     all.into_iter()
         .map(|condition| {
-            let since =
-                shadow.transitions.get(condition.kind).filter(|(status, _, _)| *status == condition.status).map(|(_, _, time)| *time);
+            let since = shadow.transition(condition.kind).filter(|before| before.status == condition.status).map(Transition::time);
             Condition {
                 type_: condition.kind.to_owned(),
                 status: if condition.status { "True" } else { "False" }.to_owned(),
@@ -177,43 +172,32 @@ fn conditions(verdict: &Verdict, shadow: &Shadow, now: Timestamp) -> Vec<Conditi
         .collect()
 }
 
-/// What is worth an Event: another reason on Ready, or another condition that turned (C5).
-pub fn transitions(status: &Map<String, Value>, shadow: &Shadow) -> Vec<Transition> {
-    let text = |condition: &Value, field: &str| condition.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let conditions = status.get("conditions").and_then(Value::as_array).into_iter().flatten();
+/// What is worth an Event: another reason on Ready, or another condition that turned (C5). What is in force from the start tells nobody
+/// anything new; an Event for each would be a second write for each resource.
+pub fn transitions(status: &Status, shadow: &Shadow) -> Vec<Told> {
     let mut found = Vec::new();
-    for condition in conditions {
-        let (kind, is_true, reason) = (text(condition, "type"), text(condition, "status") == "True", text(condition, "reason"));
-        if kind == "Reconciling" || kind == "Stalled" {
-            continue;
-        }
-        let before = shadow.transitions.get(&kind);
-        let turned = before.is_some_and(|(status, _, _)| *status != is_true);
-        let worth = match kind.as_str() {
-            "Ready" => before.is_none_or(|(_, old, _)| *old != digest(&reason)),
-            _ => turned || (before.is_none() && is_true && TROUBLES.contains(&kind.as_str())),
+    for condition in status.conditions().iter().filter(|condition| !matches!(condition.type_.as_str(), "Reconciling" | "Stalled")) {
+        let (kind, is_true) = (condition.type_.as_str(), condition.status == "True");
+        let reason = condition.reason.parse().unwrap_or(Reason::InternalError);
+        let before = shadow.transition(kind);
+        let worth = match (kind, before) {
+            ("Ready", Some(before)) => before.reason != Some(reason),
+            ("Ready", None) => !is_true,
+            (_, Some(before)) => before.status != is_true,
+            (kind, None) => is_true && TROUBLES.contains(&kind),
         };
-        let message = text(condition, "message");
         if worth {
-            let message = if message.is_empty() { format!("{kind} is {is_true}") } else { message };
-            let reason = Reason::ALL.iter().find(|known| known.as_str() == reason).copied().unwrap_or(Reason::InternalError);
+            let message = if condition.message.is_empty() { format!("{kind} is {is_true}") } else { condition.message.clone() };
             // What goes on by itself is no warning.
-            let warning = match kind.as_str() {
+            let warning = match kind {
                 "Ready" | "CredentialReady" => !is_true && reason.disposition() == Disposition::Rejected,
                 kind => is_true && TROUBLES.contains(&kind),
             };
-            found.push(Transition { reason, message, warning });
+            found.push(Told { reason, message, warning });
         }
     }
     found.dedup_by(|a, b| a.reason == b.reason);
     found
-}
-
-fn object<T: Serialize>(status: &T) -> Map<String, Value> {
-    match serde_json::to_value(status) {
-        Ok(Value::Object(fields)) => fields,
-        _ => Map::new(),
-    }
 }
 
 /// The API writes whole seconds; what reads back must be what was written (C3).
@@ -275,17 +259,22 @@ mod tests {
     }
 
     fn after(verdict: &Verdict) -> Shadow {
-        Shadow::default().with_status(&status(verdict, &Shadow::default(), Timestamp::UNIX_EPOCH))
+        let mut status = status(verdict, &Shadow::default(), Timestamp::UNIX_EPOCH);
+        let digests = status.digests();
+        Shadow::default().with_status(&status, digests)
     }
 
     #[test]
     fn c5_events_tell_of_transitions_only() {
         let fine = verdict(Reason::Succeeded, false);
-        assert_eq!(told(&fine, &Shadow::default()), [(Reason::Succeeded, false)]);
+        assert_eq!(told(&fine, &Shadow::default()), [], "in force from the start");
         assert_eq!(told(&fine, &after(&fine)), []);
         let locked = verdict(Reason::Succeeded, true);
         assert_eq!(told(&locked, &after(&fine)), [(Reason::TooManyFailedLogons, true)]);
         assert_eq!(told(&fine, &after(&locked)), [(Reason::NotLocked, false)]);
+        let waiting = verdict(Reason::DomainNotFound, false);
+        assert_eq!(told(&waiting, &Shadow::default()), [(Reason::DomainNotFound, false)]);
+        assert_eq!(told(&fine, &after(&waiting)), [(Reason::Succeeded, false)]);
         assert_eq!(told(&verdict(Reason::DomainNotFound, false), &after(&fine)), [(Reason::DomainNotFound, false)]);
         assert_eq!(told(&verdict(Reason::AddressClaimed, false), &after(&fine)), [(Reason::AddressClaimed, true)]);
     }
@@ -294,8 +283,7 @@ mod tests {
     fn c1_the_triple_is_ready_always_and_the_others_only_while_true() {
         let types = |verdict: &Verdict| {
             let status = status(verdict, &Shadow::default(), Timestamp::UNIX_EPOCH);
-            let conditions = status["conditions"].as_array().unwrap().clone();
-            conditions.iter().map(|c| format!("{}={}", c["type"].as_str().unwrap(), c["status"].as_str().unwrap())).collect::<Vec<_>>()
+            status.conditions().iter().map(|c| format!("{}={}", c.type_, c.status)).collect::<Vec<_>>()
         };
         assert_eq!(types(&verdict(Reason::Succeeded, false)), ["Ready=True", "Locked=False"]);
         assert_eq!(types(&verdict(Reason::DomainNotFound, false)), ["Ready=False", "Reconciling=True", "Locked=False"]);
@@ -307,8 +295,8 @@ mod tests {
         let fine = verdict(Reason::Succeeded, false);
         let later = Timestamp::from_second(1_000).unwrap();
         let again = status(&fine, &after(&fine), later);
-        assert_eq!(again["conditions"][0]["lastTransitionTime"], "1970-01-01T00:00:00Z");
+        assert_eq!(again.conditions()[0].last_transition_time.0, Timestamp::UNIX_EPOCH);
         let turned = status(&verdict(Reason::AddressClaimed, false), &after(&fine), later);
-        assert_eq!(turned["conditions"][0]["lastTransitionTime"], "1970-01-01T00:16:40Z");
+        assert_eq!(turned.conditions()[0].last_transition_time.0, later);
     }
 }

@@ -1,14 +1,14 @@
-//! What the API server has of a resource's status, kept small: digests to compare with, times to carry over.
-
-use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+//! What the API server has of a resource's status, kept small: digests to compare with, times to carry over. There is one of these for
+//! each resource, so what it holds is counted in bytes.
 
 use jiff::Timestamp;
 use kube::api::ObjectMeta;
-use serde::Serialize;
-use serde_json::{Map, Value};
 
+use super::status::{Digests, Status};
+use crate::api;
 use crate::model::ResourceKey;
+use crate::plan::desired::Last;
+use crate::plan::reason::Reason;
 
 /// Something a watch saw.
 #[derive(Debug)]
@@ -27,76 +27,83 @@ pub enum Sighting {
 /// One resource as the API server last showed it.
 #[derive(Debug, Clone, Default)]
 pub struct Shadow {
-    pub uid: String,
-    pub version: String,
-    pub finalizers: Vec<String>,
-    /// Of all that must be told at once.
-    pub hard: u64,
-    /// Of the counts, which may wait a minute (SPEC P8, D3).
-    pub soft: u64,
-    /// By type: status, reason's digest and the time of its last transition.
-    pub transitions: BTreeMap<String, (bool, u64, Timestamp)>,
+    pub uid: Box<str>,
+    pub version: Box<str>,
+    pub finalizers: Box<[String]>,
+    pub digests: Digests,
+    transitions: Box<[Transition]>,
     /// A domain's counts, to be kept while they are not counted anew.
-    pub addresses: Option<Value>,
+    pub addresses: Option<Box<api::AddressCounts>>,
 }
 
-/// The parts of a status that only count.
-const COUNTS: [&str; 2] = ["addresses", "heldMessages"];
-
-pub fn digest(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
+/// A condition, as far as the next one is compared with it.
+#[derive(Debug, Clone, Copy)]
+pub struct Transition {
+    kind: &'static str,
+    pub status: bool,
+    /// None: a reason that this version does not know.
+    pub reason: Option<Reason>,
+    /// Whole seconds: the API has no finer ones.
+    seconds: i64,
 }
 
-/// Digests of a status without its transition times: of what is told at once, and of the counts.
-pub fn digests(status: &Map<String, Value>) -> (u64, u64) {
-    let mut hard = status.clone();
-    let mut soft = String::new();
-    for count in COUNTS {
-        if let Some(value) = hard.remove(count) {
-            soft.push_str(&value.to_string());
-        }
+impl Transition {
+    /// When the condition last turned.
+    pub fn time(&self) -> Timestamp {
+        Timestamp::from_second(self.seconds).unwrap_or(Timestamp::UNIX_EPOCH)
     }
-    for condition in hard.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(fields) = condition.as_object_mut() {
-            fields.remove("lastTransitionTime");
-        }
-    }
-    (digest(&Value::Object(hard).to_string()), digest(&soft))
 }
+
+/// Every condition that some kind carries.
+const CONDITIONS: [&str; 16] = [
+    "Ready",
+    "Reconciling",
+    "Stalled",
+    "Locked",
+    "ResetLocked",
+    "Disabled",
+    "PurgeBlocked",
+    "CredentialReady",
+    "PermissionsInherited",
+    "HolderChanged",
+    "MailAccepted",
+    "DirectoryDisagrees",
+    "DeletionsHeld",
+    "DirectoryReady",
+    "PostmasterMissing",
+    "LearningHeld",
+];
 
 impl Shadow {
     /// From metadata and a status in our own types, so that fields the served definition lacks are not compared (C3).
-    pub fn of<T: Serialize>(meta: &ObjectMeta, status: Option<&T>) -> Self {
-        let status = match status.and_then(|status| serde_json::to_value(status).ok()) {
-            Some(Value::Object(status)) => status,
-            _ => Map::new(),
-        };
-        Self {
-            uid: meta.uid.clone().unwrap_or_default(),
-            version: meta.resource_version.clone().unwrap_or_default(),
-            finalizers: meta.finalizers.clone().unwrap_or_default(),
+    pub fn of(meta: &ObjectMeta, status: Option<Status>) -> (Self, Last) {
+        let shadow = Self {
+            uid: meta.uid.clone().unwrap_or_default().into(),
+            version: meta.resource_version.clone().unwrap_or_default().into(),
+            finalizers: meta.finalizers.clone().unwrap_or_default().into(),
             ..Self::default()
-        }
-        .with_status(&status)
+        };
+        let Some(mut status) = status else { return (shadow, Last::default()) };
+        let digests = status.digests();
+        (shadow.with_status(&status, digests), status.last())
     }
 
     /// The same resource with another status.
-    pub fn with_status(mut self, status: &Map<String, Value>) -> Self {
-        (self.hard, self.soft) = digests(status);
-        let text = |condition: &Value, field: &str| condition.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    pub fn with_status(mut self, status: &Status, digests: Digests) -> Self {
+        self.digests = digests;
         self.transitions = status
-            .get("conditions")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .map(|condition| {
-                let time = text(condition, "lastTransitionTime").parse().unwrap_or(Timestamp::UNIX_EPOCH);
-                (text(condition, "type"), (text(condition, "status") == "True", digest(&text(condition, "reason")), time))
+            .conditions()
+            .iter()
+            .filter_map(|condition| {
+                Some(Transition {
+                    kind: CONDITIONS.iter().find(|kind| **kind == condition.type_)?,
+                    status: condition.status == "True",
+                    reason: condition.reason.parse().ok(),
+                    seconds: condition.last_transition_time.0.as_second(),
+                })
             })
             .collect();
-        self.addresses = status.get("addresses").cloned();
+        self.addresses = status.addresses().cloned().map(Box::new);
         self
     }
 
@@ -104,6 +111,11 @@ impl Shadow {
     pub fn with_status_of(self, other: &Self) -> Self {
         let Self { uid, version, finalizers, .. } = self;
         Self { uid, version, finalizers, ..other.clone() }
+    }
+
+    /// A condition as it was told last.
+    pub fn transition(&self, kind: &str) -> Option<&Transition> {
+        self.transitions.iter().find(|transition| transition.kind == kind)
     }
 
     /// Whether this was seen before that: a watch may bring what a later answer has overtaken.

@@ -26,7 +26,7 @@ impl Tally {
             metrics.watched(kind, *count);
         }
         for condition in COUNTED {
-            let of = |shadow: Option<&Shadow>| shadow.and_then(|shadow| shadow.transitions.get(condition)).map(|(status, _, _)| *status);
+            let of = |shadow: Option<&Shadow>| shadow.and_then(|shadow| shadow.transition(condition)).map(|transition| transition.status);
             let (was, is) = (of(old), of(new));
             if was == is {
                 continue;

@@ -1,14 +1,14 @@
 //! Watches our kinds and turns what the API server says into inputs of the engine and sightings for the writer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::api::{Api, ObjectMeta};
-use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::core::NamespaceResourceScope;
 use kube::runtime::{WatchStreamExt as _, watcher};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::Error;
 use super::metrics::Metrics;
 use super::shadow::{Shadow, Sighting};
+use super::slim::Slim;
+use super::status::Status;
 use crate::api::{self, names};
 use crate::engine::Input;
 use crate::model::{Kind, ResourceKey};
@@ -25,29 +27,18 @@ use crate::plan::desired::{Last, Resource, Violation};
 use crate::plan::reason::Reason;
 
 /// What the watch needs to know of a kind.
-pub trait Watched:
-    kube::Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + Sync + 'static
-{
+pub trait Watched: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + 'static {
     const KIND: Kind;
-    type Status: Serialize + Send;
-
-    fn admission(&self) -> &dyn Admit;
-    fn status(&self) -> Option<&Self::Status>;
+    type Spec: Admit + DeserializeOwned;
+    type Status: Into<Status> + DeserializeOwned;
 }
 
 macro_rules! watched {
-    ($($kind:ident $status:ident)*) => {
+    ($($kind:ident $spec:ident $status:ident)*) => {
         $(impl Watched for api::$kind {
             const KIND: Kind = Kind::$kind;
+            type Spec = api::$spec;
             type Status = api::$status;
-
-            fn admission(&self) -> &dyn Admit {
-                &self.spec
-            }
-
-            fn status(&self) -> Option<&Self::Status> {
-                self.status.as_ref()
-            }
         })*
 
         /// Starts a watch for each kind in one namespace ("" for all of them).
@@ -61,8 +52,8 @@ macro_rules! watched {
             stop: &CancellationToken,
         ) {
             $({
-                let watch = Watch { namespace: namespace.to_owned(), inbox: inbox.clone(), seen: seen.clone(), metrics: metrics.clone(), known: BTreeSet::new(), finalized: BTreeSet::new() };
-                let api: Api<DeserializeGuard<api::$kind>> = if namespace.is_empty() { Api::all(client.clone()) } else { Api::namespaced(client.clone(), namespace) };
+                let watch = Watch { namespace: namespace.to_owned(), inbox: inbox.clone(), seen: seen.clone(), metrics: metrics.clone(), known: BTreeMap::new(), finalized: BTreeSet::new() };
+                let api: Api<Slim<api::$kind>> = if namespace.is_empty() { Api::all(client.clone()) } else { Api::namespaced(client.clone(), namespace) };
                 let stop = stop.clone();
                 tasks.spawn(async move {
                     tokio::select! {
@@ -84,12 +75,12 @@ macro_rules! watched {
 }
 
 watched! {
-    AccountSettings AccountSettingsStatus
-    InternalDomain InternalDomainStatus
-    EmailAddress EmailAddressStatus
-    AliasLink AliasLinkStatus
-    DelegateMailbox DelegateMailboxStatus
-    AdminRole AdminRoleStatus
+    AccountSettings AccountSettingsSpec AccountSettingsStatus
+    InternalDomain InternalDomainSpec InternalDomainStatus
+    EmailAddress EmailAddressSpec EmailAddressStatus
+    AliasLink AliasLinkSpec AliasLinkStatus
+    DelegateMailbox DelegateMailboxSpec DelegateMailboxStatus
+    AdminRole AdminRoleSpec AdminRoleStatus
 }
 
 /// One watch.
@@ -98,40 +89,44 @@ struct Watch {
     inbox: mpsc::Sender<Input>,
     seen: mpsc::Sender<Sighting>,
     metrics: Metrics,
-    known: BTreeSet<ResourceKey>,
+    /// What each resource said when it was seen last, but for its status.
+    known: BTreeMap<ResourceKey, Said>,
     /// Those whose last known state had our finalizer.
     finalized: BTreeSet<ResourceKey>,
 }
 
+/// What a resource said besides its status.
+#[derive(Clone, Copy)]
+struct Said {
+    digest: u64,
+    decoded: bool,
+    wants_finalizer: bool,
+}
+
 impl Watch {
-    async fn run<K: Watched>(mut self, api: Api<DeserializeGuard<K>>) {
+    async fn run<K: Watched>(mut self, api: Api<Slim<K>>) {
         let stream = watcher(api, watcher::Config::default()).default_backoff();
         let mut stream = std::pin::pin!(stream);
         let mut listing = BTreeSet::new();
         while let Some(event) = stream.next().await {
             match event {
                 Ok(watcher::Event::Init) => listing.clear(),
-                Ok(watcher::Event::InitApply(object)) => {
-                    listing.extend(self.applied::<K>(object).await);
-                }
+                Ok(watcher::Event::InitApply(object)) => listing.extend(self.applied::<K>(&object).await),
                 Ok(watcher::Event::InitDone) => {
                     // What is missing from a complete list went out of our sight: that alone proves nothing (U6).
-                    for key in self.known.difference(&listing).cloned().collect::<Vec<_>>() {
+                    for key in self.known.keys().filter(|key| !listing.contains(*key)).cloned().collect::<Vec<_>>() {
                         self.gone(key, false).await;
                     }
-                    self.known = std::mem::take(&mut listing);
+                    listing.clear();
                     let _ = self.inbox.send(Input::Listed { kind: K::KIND, namespace: self.namespace.clone() }).await;
                 }
                 Ok(watcher::Event::Apply(object)) => {
-                    if let Some(key) = self.applied::<K>(object).await {
-                        self.known.insert(key);
-                    }
+                    self.applied::<K>(&object).await;
                 }
                 Ok(watcher::Event::Delete(object)) => {
-                    if let Some(key) = key_of(K::KIND, object.meta_ref()) {
+                    if let Some(key) = key_of(K::KIND, object.metadata()) {
                         // With our finalizer still on it was torn away by force: not an end that anybody asked of us (U6).
                         let torn = self.finalized.contains(&key);
-                        self.known.remove(&key);
                         self.gone(key, !torn).await;
                     }
                 }
@@ -146,39 +141,45 @@ impl Watch {
         }
     }
 
-    async fn applied<K: Watched>(&mut self, object: DeserializeGuard<K>) -> Option<ResourceKey> {
-        let key = key_of(K::KIND, object.meta_ref())?;
-        let resource = resource::<K>(&key, &object);
-        if resource.finalizer {
-            self.finalized.insert(key.clone());
-        } else {
-            self.finalized.remove(&key);
-        }
-        let status = object.0.as_ref().ok().and_then(|object| object.status());
-        let shadow = Shadow::of(object.meta_ref(), status);
-        let wants_finalizer = resource.wants_finalizer();
-        let (shadow, decoded, deleting) = (Box::new(shadow), object.0.is_ok(), resource.deleting);
-        let sighting = Sighting::Seen { key: key.clone(), shadow, decoded, wants_finalizer, deleting };
+    async fn applied<K: Watched>(&mut self, object: &Slim<K>) -> Option<ResourceKey> {
+        let meta = object.metadata();
+        let key = key_of(K::KIND, meta)?;
+        // Every index shares the key that was seen first.
+        let key = self.known.get_key_value(&key).map_or(key, |(known, _)| known.clone());
+        let status = object.status.as_ref().map(|text| serde_json::from_str::<K::Status>(text.get())).transpose();
+        let unreadable = status.as_ref().err().map(ToString::to_string);
+        let (shadow, last) = Shadow::of(meta, status.ok().flatten().map(Into::into));
+        let digest = digest_of(meta, unreadable.is_none());
+        let known = self.known.get(&key).filter(|said| said.digest == digest).copied();
+        let deleting = meta.deletion_timestamp.is_some();
+        let (said, input) = match known {
+            // The echo of a status: what the spec says is known, and whether it decodes.
+            Some(said) => (said, Input::Told { key: key.clone(), last }),
+            None => {
+                let resource = resource::<K>(&key, object, unreadable, last);
+                if resource.finalizer {
+                    self.finalized.insert(key.clone());
+                } else {
+                    self.finalized.remove(&key);
+                }
+                let decoded = !matches!(&resource.declared, Err(violation) if violation.reason == Reason::SpecUnreadable);
+                let said = Said { digest, decoded, wants_finalizer: resource.wants_finalizer() };
+                (said, Input::Applied(Box::new(resource)))
+            }
+        };
+        self.known.insert(key.clone(), said);
+        let Said { decoded, wants_finalizer, .. } = said;
+        let sighting = Sighting::Seen { key: key.clone(), shadow: Box::new(shadow), decoded, wants_finalizer, deleting };
         let _ = self.seen.send(sighting).await;
-        let _ = self.inbox.send(Input::Applied(Box::new(resource))).await;
+        let _ = self.inbox.send(input).await;
         Some(key)
     }
 
     async fn gone(&mut self, key: ResourceKey, seen: bool) {
+        self.known.remove(&key);
         self.finalized.remove(&key);
         let _ = self.seen.send(Sighting::Gone(key.clone())).await;
         let _ = self.inbox.send(Input::Gone { key, seen }).await;
-    }
-}
-
-/// Metadata of an object, decoded or not.
-trait Meta {
-    fn meta_ref(&self) -> &ObjectMeta;
-}
-
-impl<K: kube::Resource> Meta for DeserializeGuard<K> {
-    fn meta_ref(&self) -> &ObjectMeta {
-        kube::Resource::meta(self)
     }
 }
 
@@ -186,17 +187,27 @@ fn key_of(kind: Kind, meta: &ObjectMeta) -> Option<ResourceKey> {
     Some(ResourceKey::new(kind, meta.namespace.as_deref()?, meta.name.as_deref()?))
 }
 
+/// All that [`resource`] looks at but for the status: the API server raises the generation with each change of a spec.
+fn digest_of(meta: &ObjectMeta, decoded_status: bool) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&meta.uid, meta.generation, meta.deletion_timestamp.is_some(), &meta.finalizers, &meta.annotations, decoded_status).hash(&mut hasher);
+    hasher.finish()
+}
+
 /// The slim form that the plan works on.
-fn resource<K: Watched>(key: &ResourceKey, object: &DeserializeGuard<K>) -> Resource {
-    let meta = object.meta_ref();
-    let (declared, suspended) = match &object.0 {
-        Ok(object) => (object.admission().admit(), object.admission().suspended()),
+fn resource<K: Watched>(key: &ResourceKey, object: &Slim<K>, unreadable: Option<String>, last: Last) -> Resource {
+    let meta = object.metadata();
+    let spec = match unreadable {
+        Some(error) => Err(error),
+        None => serde_json::from_str::<K::Spec>(object.spec.as_ref().map_or("{}", |text| text.get())).map_err(|error| error.to_string()),
+    };
+    let (declared, suspended) = match spec {
+        Ok(spec) => (spec.admit(), spec.suspended()),
         Err(error) => {
-            let message = format!("this version of mailroster ({}) can't decode the resource: {}", env!("CARGO_PKG_VERSION"), error.error);
+            let message = format!("this version of mailroster ({}) can't decode the resource: {error}", env!("CARGO_PKG_VERSION"));
             (Err(Violation::new(Reason::SpecUnreadable, message)), false)
         }
     };
-    let last = object.0.as_ref().ok().and_then(|object| object.status()).map(last).unwrap_or_default();
     Resource {
         key: key.clone(),
         uid: meta.uid.clone().unwrap_or_default().into_boxed_str(),
@@ -208,43 +219,5 @@ fn resource<K: Watched>(key: &ResourceKey, object: &DeserializeGuard<K>) -> Reso
         declared,
         actions: meta.annotations.as_ref().map(|annotations| admit::actions(annotations, key.kind)).unwrap_or_default(),
         last,
-    }
-}
-
-/// What a status said, as far as a plan remembers it.
-pub fn last<T: Serialize>(status: &T) -> Last {
-    #[derive(serde::Deserialize, Default)]
-    #[serde(rename_all = "camelCase", default)]
-    struct Slim {
-        observed_generation: i64,
-        conditions: Vec<SlimCondition>,
-        members: SlimMembers,
-    }
-    #[derive(serde::Deserialize, Default)]
-    #[serde(default)]
-    struct SlimCondition {
-        r#type: String,
-        status: String,
-        reason: String,
-    }
-    #[derive(serde::Deserialize, Default)]
-    #[serde(default)]
-    struct SlimMembers {
-        rejected: Vec<SlimRejection>,
-    }
-    #[derive(serde::Deserialize, Default)]
-    #[serde(default)]
-    struct SlimRejection {
-        address: String,
-        reason: String,
-    }
-    let slim: Slim = serde_json::to_value(status).ok().and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default();
-    let ready = slim.conditions.iter().find(|condition| condition.r#type == "Ready");
-    let moved = slim.members.rejected.into_iter().filter(|r| r.reason == Reason::AliasMoved.as_str()).map(|r| r.address).collect();
-    Last {
-        generation: slim.observed_generation,
-        ready: ready.is_some_and(|ready| ready.status == "True"),
-        reason: ready.map(|ready| ready.reason.clone()).unwrap_or_default(),
-        moved,
     }
 }

@@ -5,17 +5,19 @@ use std::future::Future;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch, PatchParams, Request};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::metrics::{Ended, Metrics};
-use super::render::Transition;
+use super::render::Told;
 use super::retry::Failure;
-use super::shadow::{Shadow, digests};
+use super::shadow::Shadow;
 use super::standing::Standing;
+use super::status::{Digests, Status};
 use super::watch::plural;
 use crate::api::names;
 use crate::model::ResourceKey;
@@ -38,11 +40,18 @@ pub struct Pen {
 pub struct Write {
     pub key: ResourceKey,
     pub shadow: Shadow,
-    pub status: Option<(Map<String, Value>, Vec<Transition>)>,
+    pub status: Option<NewStatus>,
     /// Some(true): our finalizer goes on; Some(false): off. With it the finalizers that come of it.
     pub finalizer: Option<bool>,
     pub finalizers: Option<Vec<String>>,
     pub notes: Vec<Note>,
+}
+
+/// A status to be written, what tells it from others, and the Events that it is worth.
+pub struct NewStatus {
+    pub status: Status,
+    pub digests: Digests,
+    pub told: Vec<Told>,
 }
 
 /// A write that came back.
@@ -53,7 +62,7 @@ pub struct Done {
     /// Whether any of it was written.
     pub written: bool,
     /// Digests of the status, if it was written.
-    pub wrote: Option<(u64, u64)>,
+    pub wrote: Option<Digests>,
     /// What was to be done besides the status, and is still to be done when it failed.
     pub finalizer: Option<bool>,
     pub notes: Vec<Note>,
@@ -88,13 +97,39 @@ impl Pen {
         Some(answer)
     }
 
+    /// A patch of one resource, of whose answer nothing is decoded but the new resourceVersion.
+    async fn patch<T: Serialize>(
+        &self,
+        key: &ResourceKey,
+        subresource: Option<&str>,
+        params: &PatchParams,
+        patch: &Patch<T>,
+    ) -> Result<Box<str>, kube::Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            metadata: Metadata,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Metadata {
+            resource_version: Box<str>,
+        }
+        let request = Request::new(<DynamicObject as kube::Resource>::url_path(&api_resource(key), Some(&key.namespace)));
+        let request = match subresource {
+            Some(subresource) => request.patch_subresource(subresource, &key.name, params, patch),
+            None => request.patch(&key.name, params, patch),
+        };
+        let answer: Answer = self.client.request(request.map_err(kube::Error::BuildRequest)?).await?;
+        Ok(answer.metadata.resource_version)
+    }
+
     async fn publish(&self, write: &Write, reason: Reason, message: &str, warning: bool) {
         let reference = ObjectReference {
             api_version: Some(names::API_VERSION.to_owned()),
             kind: Some(write.key.kind.as_str().to_owned()),
             namespace: Some(write.key.namespace.clone()),
             name: Some(write.key.name.clone()),
-            uid: Some(write.shadow.uid.clone()),
+            uid: Some(write.shadow.uid.to_string()),
             ..ObjectReference::default()
         };
         let event = Event {
@@ -116,15 +151,14 @@ impl Pen {
 
 impl Write {
     pub async fn carry_out(mut self, pen: Pen) -> Done {
-        let api = api(&pen.client, &self.key);
         let (mut wrote, mut written, mut failed) = (None, false, None);
-        if let Some((status, transitions)) = self.status.take() {
-            match self.write_status(&pen, &api, &status).await {
+        if let Some(new) = self.status.take() {
+            match self.write_status(&pen, &new).await {
                 None => {}
                 Some(Ok(())) => {
-                    (wrote, written) = (Some(digests(&status)), true);
-                    for transition in transitions {
-                        pen.publish(&self, transition.reason, &transition.message, transition.warning).await;
+                    (wrote, written) = (Some(new.digests), true);
+                    for told in new.told {
+                        pen.publish(&self, told.reason, &told.message, told.warning).await;
                     }
                 }
                 Some(Err(failure)) => failed = Some(failure),
@@ -135,7 +169,7 @@ impl Write {
                 pen.publish(&self, note.reason, &note.message, note.warning).await;
             }
             if let Some(finalizers) = self.finalizers.take() {
-                match self.write_finalizers(&pen, &api, finalizers).await {
+                match self.write_finalizers(&pen, finalizers).await {
                     None => {}
                     Some(Ok(())) => written = true,
                     Some(Err(failure)) => failed = Some(failure),
@@ -145,36 +179,48 @@ impl Write {
         Done { key: self.key, shadow: self.shadow, written, wrote, finalizer: self.finalizer, notes: self.notes, failed }
     }
 
-    async fn write_status(&mut self, pen: &Pen, api: &Api<DynamicObject>, status: &Map<String, Value>) -> Option<Result<(), Failed>> {
-        let body = json!({
-            "apiVersion": names::API_VERSION, "kind": self.key.kind.as_str(),
-            // The uid keeps a verdict off a namesake that was made since.
-            "metadata": {"name": self.key.name, "uid": self.shadow.uid},
-            "status": status,
-        });
+    async fn write_status(&mut self, pen: &Pen, new: &NewStatus) -> Option<Result<(), Failed>> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body<'a> {
+            api_version: &'static str,
+            kind: &'static str,
+            metadata: Metadata<'a>,
+            status: &'a Status,
+        }
+        #[derive(Serialize)]
+        struct Metadata<'a> {
+            name: &'a str,
+            /// Keeps a verdict off a namesake that was made since.
+            uid: &'a str,
+        }
+        let metadata = Metadata { name: &self.key.name, uid: &self.shadow.uid };
+        let body = Body { api_version: names::API_VERSION, kind: self.key.kind.as_str(), metadata, status: &new.status };
         let (params, patch) = (PatchParams::apply(names::FIELD_MANAGER).force(), Patch::Apply(&body));
-        let answer = pen.call("patch_status", self.key.kind.as_str(), api.patch_status(&self.key.name, &params, &patch)).await?;
+        let answer = pen.call("patch_status", self.key.kind.as_str(), pen.patch(&self.key, Some("status"), &params, &patch)).await?;
         pen.metrics.status_written(self.key.kind, if answer.is_ok() { Ended::Changed } else { Ended::Failed });
-        Some(answer.map(|object| {
-            let version = object.metadata.resource_version.unwrap_or_default();
-            self.shadow = Shadow { version, ..std::mem::take(&mut self.shadow).with_status(status) };
+        Some(answer.map(|version| {
+            self.shadow = std::mem::take(&mut self.shadow).with_status(&new.status, new.digests);
+            self.shadow.version = version;
         }))
     }
 
-    async fn write_finalizers(&mut self, pen: &Pen, api: &Api<DynamicObject>, finalizers: Vec<String>) -> Option<Result<(), Failed>> {
+    async fn write_finalizers(&mut self, pen: &Pen, finalizers: Vec<String>) -> Option<Result<(), Failed>> {
         let body = json!({"metadata": {"resourceVersion": self.shadow.version, "finalizers": finalizers}});
         let (params, patch) = (PatchParams::default(), Patch::Merge(&body));
-        let answer = pen.call("patch", self.key.kind.as_str(), api.patch(&self.key.name, &params, &patch)).await?;
-        Some(answer.map(|object| {
-            self.shadow.version = object.metadata.resource_version.unwrap_or_default();
-            self.shadow.finalizers = finalizers;
+        let answer = pen.call("patch", self.key.kind.as_str(), pen.patch(&self.key, None, &params, &patch)).await?;
+        Some(answer.map(|version| {
+            self.shadow.version = version;
+            self.shadow.finalizers = finalizers.into();
         }))
     }
 }
 
 /// The interface for one resource.
 pub fn api(client: &kube::Client, key: &ResourceKey) -> Api<DynamicObject> {
-    let resource =
-        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(names::GROUP, names::VERSION, key.kind.as_str()), &plural(key.kind));
-    Api::namespaced_with(client.clone(), &key.namespace, &resource)
+    Api::namespaced_with(client.clone(), &key.namespace, &api_resource(key))
+}
+
+fn api_resource(key: &ResourceKey) -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(names::GROUP, names::VERSION, key.kind.as_str()), &plural(key.kind))
 }

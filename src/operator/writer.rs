@@ -12,10 +12,11 @@ use tokio::time::Instant;
 use super::metrics::Metrics;
 use super::render;
 use super::retry::{self, Failure, Later, Pace};
-use super::shadow::{Shadow, Sighting, digests};
+use super::shadow::{Shadow, Sighting};
 use super::stamp;
+use super::status::Digests;
 use super::tally::Tally;
-use super::write::{Done, Failed, Pen, Write};
+use super::write::{Done, Failed, NewStatus, Pen, Write};
 use crate::api::names;
 use crate::engine::{Input, Outcome};
 use crate::model::ResourceKey;
@@ -55,16 +56,15 @@ impl Work {
 enum Wanted {
     /// No finalizer of ours.
     Release,
-    /// Digests of a status.
-    Status(u64, u64),
+    Status(Digests),
 }
 
 /// What is known of one resource.
 #[derive(Default)]
 struct Known {
     shadow: Shadow,
-    /// Digests of what we wrote last.
-    wrote: Option<(u64, u64)>,
+    /// What we wrote last.
+    wrote: Option<Digests>,
     counted: Option<Instant>,
     wanted: Option<Wanted>,
     /// Times that came back different, and when it may be written again.
@@ -220,7 +220,7 @@ impl Writer {
                 if !deleting && wants_finalizer != has {
                     self.waiting.entry(key.clone()).or_default().finalizer = Some(wants_finalizer);
                 }
-                let strange = known.wrote.is_some_and(|wrote| wrote != (shadow.hard, shadow.soft));
+                let strange = known.wrote.is_some_and(|wrote| wrote != shadow.digests);
                 let changed = known.shadow.version != shadow.version;
                 known.shadow = *shadow;
                 let refused = matches!(known.failure, Some(Failure::Overtaken | Failure::Refused)) && known.retry.is_some();
@@ -316,12 +316,14 @@ impl Writer {
 /// Finds out what differs; None: nothing does, or its time has not come.
 fn prepare(key: &ResourceKey, known: &mut Known, mut work: Work, later: &mut Later) -> Option<Write> {
     let now = Instant::now();
-    let new = work.verdict.as_ref().filter(|verdict| !verdict.release).map(|verdict| render::status(verdict, &known.shadow, stamp::now()));
-    if work.verdict.take().is_some() {
-        let wanted = Some(new.as_ref().map_or(Wanted::Release, |new| {
-            let (hard, soft) = digests(new);
-            Wanted::Status(hard, soft)
-        }));
+    let verdict = work.verdict.take();
+    let new = verdict.as_ref().filter(|verdict| !verdict.release).map(|verdict| {
+        let mut status = render::status(verdict, &known.shadow, stamp::now());
+        let digests = status.digests();
+        (status, digests)
+    });
+    if verdict.is_some() {
+        let wanted = Some(new.as_ref().map_or(Wanted::Release, |(_, digests)| Wanted::Status(*digests)));
         // C3: another verdict is written at once; only the same one over and over has to wait.
         if known.wanted != wanted {
             known.wanted = wanted;
@@ -339,22 +341,22 @@ fn prepare(key: &ResourceKey, known: &mut Known, mut work: Work, later: &mut Lat
         later.set(key.clone(), at);
         return None;
     }
-    let status = new.and_then(|new| {
-        let (hard, soft) = digests(&new);
-        let counts_only = hard == known.shadow.hard && soft != known.shadow.soft;
+    let status = new.and_then(|(status, digests)| {
+        let old = known.shadow.digests;
+        let counts_only = digests.hard == old.hard && digests.soft != old.soft;
         let too_soon = known.counted.map(|at| at + COUNTS).filter(|at| counts_only && *at > now);
         if let Some(at) = known.not_before.filter(|at| *at > now).or(too_soon) {
             later.set(key.clone(), at);
             return None;
         }
-        if (hard, soft) == (known.shadow.hard, known.shadow.soft) {
+        if digests == old {
             return None;
         }
-        if soft != known.shadow.soft {
+        if digests.soft != old.soft {
             known.counted = Some(now);
         }
-        let transitions = render::transitions(&new, &known.shadow);
-        Some((new, transitions))
+        let told = render::transitions(&status, &known.shadow);
+        Some(NewStatus { status, digests, told })
     });
     let has = known.shadow.finalizers.iter().any(|f| f == names::FINALIZER);
     let finalizer = work.finalizer.filter(|wanted| *wanted != has);

@@ -109,13 +109,15 @@ impl Admit for api::EmailAddressSpec {
             address: address(&self.address)?,
             display_name: self.display_name.as_deref().map(|name| clean("displayName", name)).transpose()?,
             attributes,
-            password: self.password.as_ref().map(|password| PasswordDeclared {
-                secret: password.secret_ref.name.clone(),
-                key: password.secret_ref.key.clone(),
-                hashed: password.format == api::PasswordFormat::Argon2,
-                force_change: password.force_change_at_logon.unwrap_or(false),
-                never_expires: password.never_expires.unwrap_or(false),
-                offer: Offer::Unread,
+            password: self.password.as_ref().map(|password| {
+                Box::new(PasswordDeclared {
+                    secret: password.secret_ref.name.clone(),
+                    key: password.secret_ref.key.clone(),
+                    hashed: password.format == api::PasswordFormat::Argon2,
+                    force_change: password.force_change_at_logon.unwrap_or(false),
+                    never_expires: password.never_expires.unwrap_or(false),
+                    offer: Offer::Unread,
+                })
             }),
             disabled: self.disabled,
             archive_start: self.archive_start_date,

@@ -86,7 +86,7 @@ fn admissible(w: &Working<'_>, resource: &Resource, declared: &DelegationDeclare
                 let primary = w.next.links.get(address).map_or(String::new(), |link| link.primary.to_string());
                 let had = (reader.clone(), mailbox.clone());
                 let had = w.before.delegations.get(&had).is_some_and(|row| row.owner.as_deref() == Some(&resource.key.name));
-                let remembered = resource.last.reason == Reason::AliasMoved.as_str() && resource.last.generation == resource.generation;
+                let remembered = resource.last.reason == Some(Reason::AliasMoved) && resource.last.generation == resource.generation;
                 let reason = if had || remembered { Reason::AliasMoved } else { Reason::AliasNamed };
                 return Err(Violation::new(reason, format!("the {role} {address} is an alias; name its primary {primary}")));
             }

@@ -1,6 +1,7 @@
 //! What is declared, as the plan sees it: resources after admission, without anything that Kubernetes alone cares about.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -13,7 +14,7 @@ use crate::model::{Address, CanonicalAddress, DomainName, Kind, ResourceKey};
 /// All resources in view. For a slice: those that the closure brought in (see [`super::slice`]).
 #[derive(Debug, Clone, Default)]
 pub struct Desired {
-    pub resources: BTreeMap<ResourceKey, Resource>,
+    pub resources: BTreeMap<ResourceKey, Arc<Resource>>,
     /// Resources whose end this run has seen. A row whose owner is in neither set has lost it out of sight: nothing follows (U6).
     pub deleted: BTreeSet<ResourceKey>,
     /// Namespaces that are ending, or whose state may not be seen: there a resource's end does nothing but leave the row
@@ -61,7 +62,7 @@ pub struct Resource {
 pub struct Last {
     pub generation: i64,
     pub ready: bool,
-    pub reason: String,
+    pub reason: Option<Reason>,
     /// A role's members that it refused as AliasMoved.
     pub moved: Vec<String>,
 }
@@ -109,7 +110,7 @@ pub struct AddressDeclared {
     pub address: Address,
     pub display_name: Option<String>,
     pub attributes: BTreeMap<String, String>,
-    pub password: Option<PasswordDeclared>,
+    pub password: Option<Box<PasswordDeclared>>,
     pub disabled: Option<bool>,
     pub archive_start: Option<Date>,
     pub smtp_submission: Option<bool>,

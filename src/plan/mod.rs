@@ -22,6 +22,7 @@ pub mod desired;
 mod domains;
 pub mod guard;
 mod interpret;
+mod keys;
 mod learning;
 mod links;
 pub mod observed;

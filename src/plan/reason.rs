@@ -1,6 +1,7 @@
 //! Every reason a condition can carry, with its meaning: the one list that the code, docs/conditions.md and the events share.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// What a reason on Ready asks of people (SPEC C1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +114,14 @@ reasons! {
     DriftCorrected Aside "Something else had changed a declared value in the store; it was put right."
     LastSuperAdministratorKept Aside "The role is gone; the store keeps its last super administrator until another exists."
     PasswordNotAscii Aside "The password has letters that some mail clients can't send."
+}
+
+impl FromStr for Reason {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == text).ok_or(())
+    }
 }
 
 impl fmt::Display for Reason {

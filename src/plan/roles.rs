@@ -18,6 +18,7 @@ pub(super) fn settle(w: &mut Working<'_>) {
         .desired
         .resources
         .values()
+        .map(AsRef::as_ref)
         .filter(|r| !r.lacks_finalizer())
         .filter_map(|r| if let Some(Declared::Role(declared)) = r.active() { Some((r, declared)) } else { None })
         .collect();

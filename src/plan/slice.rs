@@ -5,18 +5,20 @@
 //! adds those addresses as subjects and closes the slice once more).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::change::Change;
 use super::desired::{Action, Declared, Desired, Resource};
+use super::keys::Keys;
 use super::subject::Subject;
 use crate::model::{Address, CanonicalAddress, DomainName, Kind, ResourceKey};
 
 /// Every resource that is watched, with the ways to find it.
 #[derive(Debug, Default)]
 pub struct Roster {
-    resources: BTreeMap<ResourceKey, Resource>,
+    resources: BTreeMap<ResourceKey, Arc<Resource>>,
     /// When each was made.
     deleted: BTreeMap<ResourceKey, Timestamp>,
     sheltered: BTreeSet<(Kind, String)>,
@@ -24,8 +26,9 @@ pub struct Roster {
     missing: BTreeMap<String, BTreeSet<ResourceKey>>,
     /// What was compared with the store's owners: kind, and namespace or "" for all.
     sighted: BTreeSet<(Kind, String)>,
-    claims: BTreeMap<Subject, BTreeSet<ResourceKey>>,
-    references: BTreeMap<Subject, BTreeSet<ResourceKey>>,
+    claims: BTreeMap<Subject, Keys>,
+    /// But not that an EmailAddress refers to the link and the membership of its own address: see [`Self::dependents`].
+    references: BTreeMap<Subject, Keys>,
 }
 
 /// What has to be planned together.
@@ -53,13 +56,14 @@ impl Roster {
         let freed = self.forget(&resource.key);
         self.deleted.remove(&resource.key);
         self.found(&resource.key);
-        for (subject, is_claim) in subjects_of(&resource) {
+        for (subject, is_claim) in subjects_of(&resource).into_iter().filter(is_indexed(resource.key.kind)) {
             let index = if is_claim { &mut self.claims } else { &mut self.references };
-            index.entry(subject).or_default().insert(resource.key.clone());
+            let keys = index.entry(subject).or_insert_with(|| Keys::One(resource.key.clone()));
+            keys.insert(resource.key.clone());
         }
         let mut concerned: BTreeSet<_> = freed.iter().flat_map(|subject| self.claimants(subject)).cloned().collect();
         concerned.remove(&resource.key);
-        self.resources.insert(resource.key.clone(), resource);
+        self.resources.insert(resource.key.clone(), Arc::new(resource));
         concerned
     }
 
@@ -152,13 +156,10 @@ impl Roster {
             return Vec::new();
         };
         let mut freed = Vec::new();
-        for (subject, is_claim) in subjects_of(old) {
+        for (subject, is_claim) in subjects_of(old).into_iter().filter(is_indexed(key.kind)) {
             let index = if is_claim { &mut self.claims } else { &mut self.references };
-            if let Some(keys) = index.get_mut(&subject) {
-                keys.remove(key);
-                if keys.is_empty() {
-                    index.remove(&subject);
-                }
+            if index.get_mut(&subject).is_some_and(|keys| keys.remove(key)) {
+                index.remove(&subject);
             }
             if is_claim {
                 freed.push(subject);
@@ -169,16 +170,16 @@ impl Roster {
 
     #[must_use]
     pub fn get(&self, key: &ResourceKey) -> Option<&Resource> {
-        self.resources.get(key)
+        self.resources.get(key).map(AsRef::as_ref)
     }
 
     pub fn get_mut_last(&mut self, key: &ResourceKey) -> Option<&mut super::desired::Last> {
-        self.resources.get_mut(key).map(|resource| &mut resource.last)
+        self.resources.get_mut(key).map(|resource| &mut Arc::make_mut(resource).last)
     }
 
     /// Fills in what the Secret of an EmailAddress offers now.
     pub fn set_offer(&mut self, key: &ResourceKey, offer: super::desired::Offer) {
-        if let Some(Ok(Declared::Address(declared))) = self.resources.get_mut(key).map(|resource| &mut resource.declared)
+        if let Some(Ok(Declared::Address(declared))) = self.resources.get_mut(key).map(|resource| &mut Arc::make_mut(resource).declared)
             && let Some(password) = &mut declared.password
         {
             password.offer = offer;
@@ -218,17 +219,23 @@ impl Roster {
     }
 
     pub fn resources(&self) -> impl Iterator<Item = &Resource> {
-        self.resources.values()
+        self.resources.values().map(AsRef::as_ref)
     }
 
     pub fn claimants(&self, subject: &Subject) -> impl Iterator<Item = &ResourceKey> {
-        self.claims.get(subject).into_iter().flatten()
+        self.claims.get(subject).into_iter().flat_map(Keys::iter)
     }
 
     /// Everybody whose verdict looks at a subject.
     #[must_use]
     pub fn dependents(&self, subject: &Subject) -> BTreeSet<ResourceKey> {
-        self.claimants(subject).chain(self.references.get(subject).into_iter().flatten()).cloned().collect()
+        let referring = self.references.get(subject).into_iter().flat_map(Keys::iter);
+        let own = match subject {
+            Subject::Link(address) | Subject::Member(address) => Some(Subject::Address(address.clone())),
+            _ => None,
+        };
+        let own = own.as_ref().and_then(|address| self.claims.get(address)).into_iter().flat_map(Keys::iter);
+        self.claimants(subject).chain(referring).chain(own).cloned().collect()
     }
 
     /// The domains whose end (D2) or handover (D1) may have waited for just these changes.
@@ -236,7 +243,7 @@ impl Roster {
     pub fn domains_waiting_for(&self, changes: &[Change]) -> BTreeSet<ResourceKey> {
         let subjects: BTreeSet<_> = changes.iter().flat_map(Change::subjects).collect();
         let domains: BTreeSet<_> = subjects.iter().flat_map(Subject::addresses).map(|a| Subject::Domain(a.domain())).collect();
-        let waits = |key: &&ResourceKey| self.resources.get(*key).is_some_and(Resource::waits_for_rows);
+        let waits = |key: &&ResourceKey| self.resources.get(*key).is_some_and(|resource| resource.waits_for_rows());
         domains.iter().flat_map(|domain| self.claimants(domain)).filter(waits).cloned().collect()
     }
 
@@ -333,6 +340,12 @@ fn ends_others(resource: &Resource) -> bool {
         Ok(Declared::Address(declared)) => resource.deleting && declared.purge,
         _ => false,
     }
+}
+
+/// What the indexes have of a kind's subjects: each EmailAddress refers to the link and the membership of its own address, which the claim
+/// on the address tells already.
+fn is_indexed(kind: Kind) -> impl Fn(&(Subject, bool)) -> bool {
+    move |(subject, is_claim)| *is_claim || kind != Kind::EmailAddress || !matches!(subject, Subject::Link(_) | Subject::Member(_))
 }
 
 /// Its subjects; true for a claim, false for a reference.

@@ -124,7 +124,7 @@ impl<'a> Working<'a> {
     }
 
     pub fn resource(&self, kind: Kind, namespace: &str, name: &str) -> Option<&'a Resource> {
-        self.desired.resources.get(&ResourceKey::new(kind, namespace, name))
+        self.desired.resources.get(&ResourceKey::new(kind, namespace, name)).map(AsRef::as_ref)
     }
 
     /// What has become of the owner of a row.

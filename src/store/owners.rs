@@ -28,7 +28,7 @@ impl Store {
             let mut missing = BTreeSet::new();
             let mut rows = sqlx::query_as::<_, (String, String)>(*sql).bind(namespace).fetch(self.pool());
             while let Some((namespace, name)) = rows.try_next().await? {
-                let key = ResourceKey { kind, namespace, name };
+                let key = ResourceKey::new(kind, &namespace, &name);
                 if !is_listed(&key) {
                     missing.insert(key);
                 }
@@ -54,7 +54,7 @@ impl Store {
     pub async fn overdue(&self, namespaces: &BTreeSet<String>, limit: usize) -> Result<BTreeSet<ResourceKey>, StoreError> {
         let input = json!({"namespaces": namespaces, "seconds": DAY.as_secs(), "limit": limit});
         let rows: Vec<(String, String, String)> = self.ask_alone("looking for what was missing for a day", OVERDUE, &input).await?;
-        let key = |(kind, namespace, name): (String, String, String)| Some(ResourceKey { kind: kind.parse().ok()?, namespace, name });
+        let key = |(kind, namespace, name): (String, String, String)| Some(ResourceKey::new(kind.parse().ok()?, &namespace, &name));
         Ok(rows.into_iter().filter_map(key).collect())
     }
 }

@@ -178,7 +178,7 @@ pub(super) struct AbsenceJson {
 impl AbsenceJson {
     /// None for a kind that this version does not know.
     pub fn split(self) -> Option<(ResourceKey, Absence)> {
-        let key = ResourceKey { kind: self.kind.parse().ok()?, namespace: self.namespace, name: self.name };
+        let key = ResourceKey::new(self.kind.parse().ok()?, &self.namespace, &self.name);
         Some((key, Absence { since: self.since, held: self.held, approved: self.approved, ended_at: self.ended_at }))
     }
 }

@@ -29,7 +29,7 @@ pub(crate) enum Step {
 impl Step {
     /// The one namespace whose people did it; None for mail servers and the clock.
     pub(crate) fn namespace(&self) -> Option<String> {
-        let mut found = self.keys().into_iter().map(|key| key.namespace);
+        let mut found = self.keys().into_iter().map(|key| key.namespace.clone());
         let first = found.next()?;
         found.all(|other| other == first).then_some(first)
     }

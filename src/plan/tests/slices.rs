@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::generate::{Step, config, generate};
 use super::world::{World, last, without_counts};
 use crate::model::{CanonicalAddress, DomainName, Kind, ResourceKey};
-use crate::plan::desired::{Action, Declared, Desired};
+use crate::plan::desired::{Action, Declared, Desired, Resource};
 use crate::plan::observed::{Observed, WaitAction};
 use crate::plan::slice::{Roster, Slice};
 use crate::plan::{Change, Subject, Verdict, plan};
@@ -49,7 +49,7 @@ impl Sliced {
                     if self.roster.is_missing(&key) {
                         self.seed.subjects.insert(Subject::Absences(key.namespace.clone()));
                     }
-                    self.seed.keys.extend(self.roster.insert(resource.clone()));
+                    self.seed.keys.extend(self.roster.insert(Resource::clone(resource)));
                     self.seed.keys.insert(key);
                 }
                 None if self.roster.get(&key).is_some() => self.gone(&key, !matches!(step, Step::Vanish(_))),
@@ -327,12 +327,12 @@ InternalDomain/moves: {domain: moves.example, metadata: {annotations: {transferT
     );
     let mut roster = Roster::default();
     for resource in world.desired.resources.values() {
-        roster.insert(resource.clone());
+        roster.insert(Resource::clone(resource));
     }
     let at = |domain: &str| super::world::address(&format!("info@{domain}.example"));
     let waiting = |change: Change| {
         let found = roster.domains_waiting_for(&[change]);
-        found.into_iter().map(|key| key.name).collect::<Vec<_>>()
+        found.into_iter().map(|key| key.name.clone()).collect::<Vec<_>>()
     };
     assert!(waiting(Change::DeleteAddress { address: at("stays"), purge: false }).is_empty());
     assert!(waiting(Change::DeleteAddress { address: at("retained"), purge: false }).is_empty());

@@ -7,6 +7,7 @@
 //! Whatever a test does, [`World::settle`] holds the plan to properties 3, 5 and 7: no change fails, and the next plan has nothing to add.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_yaml::Value;
@@ -141,12 +142,12 @@ impl World {
         }
         self.desired.deleted.remove(key);
         self.desired.missing.remove(key);
-        self.desired.resources.insert(key.clone(), resource);
+        self.desired.resources.insert(key.clone(), Arc::new(resource));
     }
 
     /// A resource whose shape this version can't read.
     pub(crate) fn make_unreadable(&mut self, name: &str) {
-        let resource = self.desired.resources.get_mut(&key(name)).unwrap();
+        let resource = Arc::make_mut(self.desired.resources.get_mut(&key(name)).unwrap());
         let reason = crate::plan::reason::Reason::SpecUnreadable;
         resource.declared = Err(crate::plan::desired::Violation::new(reason, "spec: unknown shape"));
         resource.generation += 1;
@@ -164,6 +165,7 @@ impl World {
             let key = key(name);
             match self.desired.resources.get_mut(&key) {
                 Some(resource) if resource.finalizer => {
+                    let resource = Arc::make_mut(resource);
                     resource.generation += i64::from(!resource.deleting);
                     resource.deleting = true;
                 }
@@ -205,7 +207,7 @@ impl World {
         let found = actions(&annotations, key.kind);
         assert!(!found.0.is_empty(), "{annotation} is no action of {key}");
         if let Some(resource) = self.desired.resources.get_mut(key) {
-            resource.actions.0.extend(found.0);
+            Arc::make_mut(resource).actions.0.extend(found.0);
         }
     }
 
@@ -283,6 +285,7 @@ impl World {
         }
         for (key, verdict) in &plan.verdicts {
             if let Some(resource) = self.desired.resources.get_mut(key) {
+                let resource = Arc::make_mut(resource);
                 resource.last = last(verdict, &resource.last);
             }
         }
@@ -357,7 +360,7 @@ pub(crate) fn last(verdict: &Verdict, before: &Last) -> Last {
     };
     // Suspended keeps the previous value of Ready (C8).
     let ready = if verdict.ready.reason.as_str() == "Suspended" { before.ready } else { verdict.ready.is_fine() };
-    Last { generation: verdict.generation, ready, reason: verdict.ready.reason.as_str().to_owned(), moved }
+    Last { generation: verdict.generation, ready, reason: Some(verdict.ready.reason), moved }
 }
 
 /// Counts follow a plan later (D3).
