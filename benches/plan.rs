@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -48,7 +49,7 @@ fn tenant(addresses: usize) -> Desired {
         };
         resources.push(resource(Kind::EmailAddress, &format!("desk{i}"), &spec));
     }
-    Desired { resources: resources.into_iter().map(|r| (r.key.clone(), r)).collect(), ..Desired::default() }
+    Desired { resources: resources.into_iter().map(|r| (r.key.clone(), Arc::new(r))).collect(), ..Desired::default() }
 }
 
 /// The median of five runs.

@@ -65,7 +65,13 @@ impl CanonicalAddress {
     /// The domain, canonical as well.
     #[must_use]
     pub fn domain(&self) -> DomainName {
-        DomainName::from_store(self.0.rsplit_once('@').map_or("", |(_, domain)| domain))
+        DomainName::from_store(self.domain_text())
+    }
+
+    /// The text of [`Self::domain`].
+    #[must_use]
+    pub fn domain_text(&self) -> &str {
+        self.0.rsplit_once('@').map_or("", |(_, domain)| domain)
     }
 
     /// Whether this is its domain; unlike [`Self::domain`] without a copy.

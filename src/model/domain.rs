@@ -1,5 +1,6 @@
 //! Mail domains in canonical form: the lower-case A-label (SPEC A1; IDNA 2008 by way of UTS 46 non-transitional processing).
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -22,6 +23,13 @@ pub enum DomainError {
         "the domain {0:?} is not a valid internet domain name (IDNA 2008): labels of letters, digits and inner hyphens, 1 to 63 octets each, 253 in all"
     )]
     Invalid(String),
+}
+
+/// A map by domain can be asked with the text of one: names compare as their texts do.
+impl Borrow<str> for DomainName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 impl DomainName {

@@ -14,5 +14,5 @@ pub use domain::{DomainError, DomainName};
 pub use hex::hex;
 pub use phc::{Phc, PhcError};
 pub use policy::{PasswordPolicy, PolicyError};
-pub use resource::{Kind, ResourceKey};
+pub use resource::{Kind, Named, ResourceKey};
 pub use secret::Secret;

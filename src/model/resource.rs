@@ -1,5 +1,7 @@
 //! What a resource is called. Ownership in the store is by kind, namespace and name (SPEC A8).
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
@@ -64,6 +66,50 @@ impl ResourceKey {
     #[must_use]
     pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
         Self(Arc::new(KeyParts { kind, namespace: namespace.to_owned(), name: name.to_owned() }))
+    }
+}
+
+/// The parts of a key, borrowed: a map by key can be asked without making one.
+pub trait Named {
+    fn parts(&self) -> (Kind, &str, &str);
+}
+
+impl Named for ResourceKey {
+    fn parts(&self) -> (Kind, &str, &str) {
+        (self.kind, &self.namespace, &self.name)
+    }
+}
+
+impl Named for (Kind, &str, &str) {
+    fn parts(&self) -> (Kind, &str, &str) {
+        *self
+    }
+}
+
+impl PartialEq for dyn Named + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for dyn Named + '_ {}
+
+impl PartialOrd for dyn Named + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// As [`KeyParts`] orders its fields.
+impl Ord for dyn Named + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts().cmp(&other.parts())
+    }
+}
+
+impl<'a> Borrow<dyn Named + 'a> for ResourceKey {
+    fn borrow(&self) -> &(dyn Named + 'a) {
+        self
     }
 }
 

@@ -1,5 +1,7 @@
 //! Addresses: who holds one, what is managed, and what its resource says (SPEC A1 to A8, P5, P6, U1 to U3, U8).
 
+use std::sync::Arc;
+
 use super::desired::{Action, AddressDeclared, Resource, Violation};
 use super::guard;
 use super::observed::{AddressRow, WaitAction};
@@ -24,7 +26,7 @@ pub(super) fn settle(w: &mut Working<'_>) {
 fn settle_one(w: &mut Working<'_>, address: &CanonicalAddress) {
     let subject = Subject::Address(address.clone());
     // A4: only resources of the domain's namespace can hold an address in it.
-    let Some(domain) = w.next.domains.get(&address.domain()) else {
+    let Some(domain) = w.next.domains.get(address.domain_text()) else {
         return;
     };
     let namespace = domain.namespace.clone();
@@ -60,32 +62,47 @@ fn settle_one(w: &mut Working<'_>, address: &CanonicalAddress) {
 /// Brings a row into the state that its holder declares; fields that the holder does not name keep their value.
 fn manage(w: &mut Working<'_>, holder: &Resource, declared: &AddressDeclared, namespace: &str) {
     let address = declared.address.canonical();
-    let old = w.next.addresses.get(address).cloned();
-    let mut row = old.clone().unwrap_or_else(|| new_row(w, &declared.address, namespace, "Manual"));
-    let set = |slot: &mut bool, value: Option<bool>| *slot = value.unwrap_or(*slot);
-    declared.address.declared().clone_into(&mut row.display);
-    row.keys = declared.address.keys().to_vec();
-    row.owner = Some(holder.key.name.clone());
-    row.last_owner.clone_from(&row.owner);
-    row.shut = false;
-    row.closing = false;
-    if let Some(name) = &declared.display_name {
-        row.display_name.clone_from(name);
+    let old = w.next.addresses.shared(address);
+    let mut row = old.clone().unwrap_or_else(|| Arc::new(new_row(w, &declared.address, namespace, "Manual")));
+    let owner = Some(holder.key.name.as_str());
+    // Most rows stand as they are: what equals is not touched, and what is not touched is not copied.
+    macro_rules! set {
+        ($($field:ident = $value:expr;)*) => { $(if row.$field != $value { Arc::make_mut(&mut row).$field = $value.into(); })* };
     }
-    row.attributes.extend(declared.attributes.iter().map(|(k, v)| (k.clone(), v.clone())));
-    set(&mut row.disabled, declared.disabled);
-    set(&mut row.smtp_submission, declared.smtp_submission);
-    set(&mut row.pop, declared.pop);
-    row.archive_start = declared.archive_start.or(row.archive_start);
+    if row.owner.as_deref() != owner || row.last_owner.as_deref() != owner {
+        let row = Arc::make_mut(&mut row);
+        row.owner = owner.map(str::to_owned);
+        row.last_owner.clone_from(&row.owner);
+    }
+    if row.keys != declared.address.keys() {
+        Arc::make_mut(&mut row).keys = declared.address.keys().to_vec();
+    }
+    set! {
+        display = declared.address.declared();
+        shut = false;
+        closing = false;
+        disabled = declared.disabled.unwrap_or(row.disabled);
+        smtp_submission = declared.smtp_submission.unwrap_or(row.smtp_submission);
+        pop = declared.pop.unwrap_or(row.pop);
+        archive_start = declared.archive_start.or(row.archive_start);
+    }
+    if let Some(name) = &declared.display_name {
+        set! { display_name = name.as_str(); }
+    }
+    for (name, value) in &declared.attributes {
+        if row.attributes.get(name) != Some(value) {
+            Arc::make_mut(&mut row).attributes.insert(name.clone(), value.clone());
+        }
+    }
     w.unwait(address, WaitAction::Shut);
     w.unwait(address, WaitAction::Purge);
     if old.as_ref() != Some(&row) {
         let drift =
-            holder.was_in_force() && w.before.addresses.get(address).is_some_and(|b| b.owner == row.owner && Some(b) == old.as_ref());
+            holder.was_in_force() && w.before.addresses.get(address).is_some_and(|b| b.owner == row.owner && Some(b) == old.as_deref());
         if drift {
             w.note(&holder.key, Reason::DriftCorrected, true, "a declared value had been changed in the store; it was put right");
         }
-        w.next.addresses.insert(address.clone(), row);
+        w.next.addresses.share(address.clone(), row);
         w.by(Subject::Address(address.clone()), holder, if drift { "DriftCorrected" } else { "Declared" });
     }
 }
@@ -309,7 +326,7 @@ fn disabled(row: &AddressRow) -> Condition {
 /// V1, as a condition: what the view mailroster.recipient says of the row.
 pub(super) fn mail_accepted(w: &Working<'_>, address: &CanonicalAddress, row: &AddressRow) -> Condition {
     let refused = |reason: Reason| Condition::new("MailAccepted", false, reason, reason.meaning());
-    let mode = |address: &CanonicalAddress| w.next.domains.get(&address.domain()).map(|domain| domain.recipient_validation.as_str());
+    let mode = |address: &CanonicalAddress| w.next.domains.get(address.domain_text()).map(|domain| domain.recipient_validation.as_str());
     let primary = w.next.links.get(address).map(|link| &link.primary);
     let primary_row = primary.and_then(|primary| w.next.addresses.get(primary));
     if row.closing || primary_row.is_some_and(|primary| primary.closing) {

@@ -229,10 +229,10 @@ pub(super) fn difference(w: &Working<'_>) -> (Vec<Change>, Vec<Audit>) {
             d.add(6, Change::PutLink { alias: alias.clone(), row: row.clone() });
         }
     });
-    compare(&before.addresses, &after.addresses, |address, old, new| {
-        d.tell(w, Subject::Address(address.clone()), old, new);
+    compare(before.addresses.iter_shared(), after.addresses.iter_shared(), |address, old, new| {
+        d.tell(w, Subject::Address(address.clone()), old.map(AsRef::as_ref), new.map(AsRef::as_ref));
         match new {
-            Some(row) => d.add(4, Change::PutAddress { address: address.clone(), row: row.clone() }),
+            Some(row) => d.add(4, Change::PutAddress { address: address.clone(), row: AddressRow::clone(row) }),
             None => d.add(9, Change::DeleteAddress { address: address.clone(), purge: w.purged.get(address) == Some(&true) }),
         }
     });
@@ -274,7 +274,7 @@ fn domains(w: &Working<'_>, d: &mut Difference) {
             None => d.add(10, Change::DeleteDomain { domain: domain.clone() }),
         }
     });
-    for domain in w.before.transfers.keys().filter(|domain| !w.next.transfers.contains_key(domain)) {
+    for domain in w.before.transfers.keys().filter(|domain| !w.next.transfers.contains_key(*domain)) {
         d.add(7, Change::ConsumeTransfer { domain: domain.clone() });
     }
 }

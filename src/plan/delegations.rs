@@ -45,7 +45,7 @@ fn revoke_if_ended(w: &mut Working<'_>, pair: &(CanonicalAddress, CanonicalAddre
 fn candidate<'a>(w: &Working<'a>, pair: &(CanonicalAddress, CanonicalAddress)) -> Option<&'a Resource> {
     let subject = Subject::Pair(pair.0.clone(), pair.1.clone());
     let row = w.next.delegations.get(pair);
-    let namespace = row.map(|row| row.namespace.clone()).or_else(|| Some(w.next.domains.get(&pair.1.domain())?.namespace.clone()));
+    let namespace = row.map(|row| row.namespace.clone()).or_else(|| Some(w.next.domains.get(pair.1.domain_text())?.namespace.clone()));
     let claimants = w.claimants(&subject);
     let Some(namespace) = namespace else {
         return claimants.first().copied();

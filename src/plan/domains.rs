@@ -62,7 +62,7 @@ fn settle_one(w: &mut Working<'_>, resource: &Resource, domain: &DomainName, dec
             }
         }
         None => {
-            let foreign = |other: &&DomainName| w.next.domains.get(other).is_some_and(|row| row.namespace != *namespace);
+            let foreign = |other: &&DomainName| w.next.domains.get(*other).is_some_and(|row| row.namespace != *namespace);
             let above = domain.ancestors().collect::<Vec<_>>();
             if above.iter().any(|other| foreign(&other)) {
                 return w.refuse(resource, Reason::ParentDomainClaimed, format!("a domain above {domain} belongs to another tenant"));

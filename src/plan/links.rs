@@ -58,7 +58,7 @@ fn release_if_ended(w: &mut Working<'_>, alias: &CanonicalAddress) {
 /// Who is heard for an alias: the row's owner, else the oldest of the domain's namespace that may act.
 fn candidate<'a>(w: &Working<'a>, alias: &CanonicalAddress) -> Option<&'a Resource> {
     let subject = Subject::Link(alias.clone());
-    let namespace = &w.next.domains.get(&alias.domain())?.namespace;
+    let namespace = &w.next.domains.get(alias.domain_text())?.namespace;
     let owner = w.next.links.get(alias).and_then(|row| row.owner.as_deref());
     match w.owner(Kind::AliasLink, namespace, owner, &subject) {
         Owner::Living(resource) => Some(resource),

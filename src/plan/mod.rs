@@ -31,6 +31,7 @@ pub mod reason;
 pub mod relation;
 mod roles;
 pub mod settings;
+pub mod shared;
 pub mod slice;
 
 pub mod subject;
@@ -80,8 +81,9 @@ const ROUNDS: usize = 16;
 pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     let mut w = Working::new(desired, observed, now);
     absence::settle(&mut w);
-    for _ in 0..ROUNDS {
-        let before = w.next.clone();
+    for round in 0..ROUNDS {
+        // The first round begins with the rows as they are; where it moves nothing there is nothing to look at again.
+        let before = (round > 0).then(|| w.next.clone());
         w.refused.clear();
         settle_settings(&mut w);
         domains::settle(&mut w);
@@ -93,7 +95,7 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
         guard::settle(&mut w);
         domains::finish(&mut w);
         // What a later step ended or made may free or fill what an earlier one looked at: look again until nothing moves.
-        if w.next == before {
+        if w.next == *before.as_ref().unwrap_or(w.before) {
             break;
         }
     }

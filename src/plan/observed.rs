@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::desired::Action;
 use super::relation::{Delegations, Links};
 use super::settings::Settings;
+use super::shared::Shared;
 use crate::model::{CanonicalAddress, DomainName, Kind, ResourceKey};
 
 /// The rows in view. For a slice: those of its subjects, and the numbers of its domains.
@@ -16,7 +17,7 @@ use crate::model::{CanonicalAddress, DomainName, Kind, ResourceKey};
 pub struct Observed {
     pub settings: BTreeMap<String, Settings>,
     pub domains: BTreeMap<DomainName, DomainRow>,
-    pub addresses: BTreeMap<CanonicalAddress, AddressRow>,
+    pub addresses: Shared<CanonicalAddress, AddressRow>,
     pub links: Links,
     pub delegations: Delegations,
     /// By namespace, name.

@@ -8,7 +8,7 @@ use super::desired::{Action, Declared, Desired, Resource, Violation};
 use super::observed::{Observed, Wait, WaitAction};
 use super::reason::Reason;
 use super::subject::Subject;
-use crate::model::{CanonicalAddress, Kind, ResourceKey};
+use crate::model::{CanonicalAddress, Kind, Named, ResourceKey};
 
 /// Why a subject changes: goes into the audit record (X1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl<'a> Working<'a> {
     }
 
     pub fn resource(&self, kind: Kind, namespace: &str, name: &str) -> Option<&'a Resource> {
-        self.desired.resources.get(&ResourceKey::new(kind, namespace, name)).map(AsRef::as_ref)
+        self.desired.resources.get(&(kind, namespace, name) as &dyn Named).map(AsRef::as_ref)
     }
 
     /// What has become of the owner of a row.
@@ -132,20 +132,19 @@ impl<'a> Working<'a> {
         let Some(name) = owner else {
             return Owner::Nobody;
         };
-        let key = ResourceKey::new(kind, namespace, name);
-        let sheltered = self.desired.sheltered.contains(&(kind, namespace.to_owned()));
-        match self.desired.resources.get(&key) {
-            None if self.has_ended(&key) => Owner::Ended { resource: None, sheltered },
+        let sheltered = || self.desired.sheltered.contains(&(kind, namespace.to_owned()));
+        match self.resource(kind, namespace, name) {
+            None if self.has_ended(&(kind, namespace, name)) => Owner::Ended { resource: None, sheltered: sheltered() },
             None => Owner::OutOfSight,
-            Some(resource) if resource.deleting => Owner::Ended { resource: Some(resource), sheltered },
+            Some(resource) if resource.deleting => Owner::Ended { resource: Some(resource), sheltered: sheltered() },
             Some(resource) if resource.frozen() => Owner::Living(resource),
-            Some(resource) if self.claimants(subject).iter().any(|claimant| claimant.key == key) => Owner::Living(resource),
+            Some(resource) if self.claimants(subject).iter().any(|claimant| std::ptr::eq(*claimant, resource)) => Owner::Living(resource),
             Some(resource) => Owner::Ended { resource: Some(resource), sheltered: false },
         }
     }
 
     /// Whether a resource that is in no list counts as ended: its end was seen, or it was missing for long enough.
-    pub fn has_ended(&self, key: &ResourceKey) -> bool {
+    pub fn has_ended(&self, key: &dyn Named) -> bool {
         self.desired.deleted.contains(key) || self.gone.contains(key)
     }
 

@@ -202,7 +202,7 @@ async fn read_domains(c: &mut PgConnection, observed: &mut Observed, scope: &Sco
         .subjects
         .iter()
         .filter_map(|s| if let Subject::Domain(d) = s { Some(d) } else { None })
-        .filter(|domain| !observed.domains.contains_key(domain))
+        .filter(|domain| !observed.domains.contains_key(*domain))
         .map(|domain| format!(".{domain}"))
         .collect();
     if !missing.is_empty() {

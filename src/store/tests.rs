@@ -254,7 +254,7 @@ async fn a_foreign_store_is_left_untouched_and_what_was_not_in_view_stays() {
     assert_eq!(store.unfinished_domains().await.unwrap(), [acme].into());
     assert_eq!(store.guarded(&scope).await.unwrap(), [Subject::Address(address("strasse@acme.example"))].into());
 
-    let mut row = observed.addresses[&ann].clone();
+    let mut row = observed.addresses.get(&ann).unwrap().clone();
     row.display = "Anne".to_owned();
     let seen = Change::PutAddress { address: ann.clone(), row: row.clone() };
     row.created_at = now;

@@ -202,7 +202,7 @@ fn guarded(observed: &Observed, slice: &Slice, leaving: &BTreeSet<DomainName>) -
     let waiting = observed.waiting.keys().map(|(address, _)| address).filter(|address| domains.contains(&address.domain()));
     let undeclared = observed.addresses.iter().filter(|(a, row)| row.owner.is_none() && leaving.contains(&a.domain())).map(|(a, _)| a);
     // A sender to be learned may have a row or a tombstone by now.
-    let learned = observed.learned.iter().filter(|(domain, _)| domains.contains(domain)).flat_map(|(_, queue)| queue);
+    let learned = observed.learned.iter().filter(|(domain, _)| domains.contains(*domain)).flat_map(|(_, queue)| queue);
     let mut found = BTreeSet::new();
     // AddressesRemain names the first five, whatever else the slice is about.
     let first = leaving.iter().flat_map(|domain| observed.addresses.keys().filter(|address| address.is_in(domain)).take(10));
@@ -227,7 +227,7 @@ fn view(whole: &Observed, slice: &Slice, leaving: &BTreeSet<DomainName>) -> Obse
     let below = |name: &DomainName| {
         slice.subjects.iter().any(|s| matches!(s, Subject::Domain(d) if !whole.domains.contains_key(d) && name.is_below(d)))
     };
-    for (name, row) in whole.domains.iter().filter(|(name, _)| domains.contains(name) || below(name)) {
+    for (name, row) in whole.domains.iter().filter(|(name, _)| domains.contains(*name) || below(name)) {
         view.domains.insert(name.clone(), row.clone());
     }
     for (key, wait) in whole.waiting.iter().filter(|((address, _), _)| domains.contains(&address.domain())) {
@@ -267,7 +267,7 @@ fn view(whole: &Observed, slice: &Slice, leaving: &BTreeSet<DomainName>) -> Obse
     view.rights.extend(whole.rights.iter().filter(|((_, n), _)| seen.contains(n)).map(|(k, n)| (k.clone(), *n)));
     view.namespaces.extend(whole.namespaces.iter().filter(|(n, _)| seen.contains(*n)).map(|(n, uid)| (n.clone(), uid.clone())));
     view.handled.extend(whole.handled.iter().filter(|((key, _), _)| slice.keys.contains(key)).map(|(k, v)| (k.clone(), v.clone())));
-    view.learned.extend(whole.learned.iter().filter(|(d, q)| domains.contains(d) && !q.is_empty()).map(|(d, q)| (d.clone(), q.clone())));
+    view.learned.extend(whole.learned.iter().filter(|(d, q)| domains.contains(*d) && !q.is_empty()).map(|(d, q)| (d.clone(), q.clone())));
     let count = |domain: &DomainName| {
         leaving.contains(domain) || view.learned.contains_key(domain) || view.waiting.keys().any(|(address, _)| address.is_in(domain))
     };

@@ -333,7 +333,7 @@ impl World {
         self.learned.retain(|(at, _)| *at > hour_ago);
         let mut numbers: BTreeMap<DomainName, DomainNumbers> =
             self.observed.domains.keys().map(|domain| (domain.clone(), DomainNumbers::default())).collect();
-        for (address, row) in &self.observed.addresses {
+        for (address, row) in self.observed.addresses.iter() {
             let counts = &mut numbers.entry(address.domain()).or_default().counts;
             add(counts, row);
         }
