@@ -260,7 +260,7 @@ async fn follow_store(leader: Arc<Leader>, inbox: mpsc::Sender<Input>, stop: Can
                 if inbox.send(clock).await.is_err() || (!dirty.is_empty() && inbox.send(Input::Changed(dirty)).await.is_err()) {
                     return Ok(());
                 }
-                feed.forget(ids).await?;
+                leader.forget(ids).await?;
                 // What came meanwhile told nobody: the outbox was not empty.
                 if more {
                     continue;

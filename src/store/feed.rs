@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::postgres::PgListener;
 
 use super::deadline::{LONG, SHORT, deadline};
-use super::{Store, StoreError};
+use super::{Leader, Store, StoreError};
 use crate::model::{CanonicalAddress, DomainName};
 use crate::plan::Subject;
 
@@ -58,7 +58,7 @@ impl Feed {
         }
     }
 
-    /// What is in the outbox, with the ids to [`Self::forget`] once somebody has taken charge of it: what is lost on the way from here
+    /// What is in the outbox, with the ids to [`Leader::forget`] once somebody has taken charge of it: what is lost on the way from here
     /// to there is found again at the next look.
     pub async fn look(&self) -> Result<(Dirty, Vec<i64>), StoreError> {
         let asked = async {
@@ -73,14 +73,18 @@ impl Feed {
         }
         Ok((dirty, rows.into_iter().map(|(id, _)| id).collect()))
     }
+}
 
-    /// Removes rows from the outbox by id: smaller ids may commit later.
+impl Leader {
+    /// Removes rows from the outbox by id: smaller ids may commit later. One that was deposed removes nothing: what it read was for its
+    /// successor, too.
     pub async fn forget(&self, ids: Vec<i64>) -> Result<(), StoreError> {
         if ids.is_empty() {
             return Ok(());
         }
         deadline("emptying the outbox", LONG, async {
-            sqlx::query("DELETE FROM mailroster.change WHERE id = ANY ($1)").bind(ids).execute(self.store.pool()).await?;
+            let sql = "DELETE FROM mailroster.change WHERE id = ANY ($1) AND EXISTS (SELECT FROM mailroster.installation WHERE epoch = $2)";
+            sqlx::query(sql).bind(ids).bind(self.epoch()).execute(self.store().pool()).await?;
             Ok(())
         })
         .await

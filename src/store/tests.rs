@@ -269,11 +269,20 @@ async fn a_foreign_store_is_left_untouched_and_what_was_not_in_view_stays() {
     let (dirty, ids) = feed.look().await.unwrap();
     assert_eq!((dirty.subjects, ids.len()), ([Subject::Settings("a".to_owned())].into(), 2));
     assert_eq!(feed.look().await.unwrap().1, ids);
-    feed.forget(ids).await.unwrap();
+    leader.forget(ids).await.unwrap();
     assert!(feed.look().await.unwrap().0.is_empty());
     drop(feed);
 
     let taken = Leader::take(&other, &Claim { take_over: true, ..claim("other") }).await.unwrap();
     taken.execute(&[], &[]).await.unwrap();
+    // Whoever was deposed writes nothing, and takes nothing out of the outbox.
+    let feed = Feed::open(&other).await.unwrap();
+    other.pool().execute("INSERT INTO mailroster.change (subject) VALUES ('settings a')").await.unwrap();
+    let (_, ids) = feed.look().await.unwrap();
+    leader.forget(ids.clone()).await.unwrap();
+    assert_eq!(feed.look().await.unwrap().1, ids);
+    assert!(matches!(leader.execute(&[], &[]).await, Err(StoreError::Deposed)));
+    taken.forget(ids).await.unwrap();
+    assert!(feed.look().await.unwrap().0.is_empty());
     oracle.server.stop().await;
 }
