@@ -15,13 +15,7 @@ const DOMAIN: &str = "InternalDomain/acme {domain: acme.example}";
 
 /// A tenant whose controller reaches the API server through a proxy, with a domain in force.
 async fn behind_proxy() -> (Tenant, Proxy) {
-    let cluster = support::control_plane().await;
-    let (namespace, database) = tokio::join!(support::fresh_namespace(), support::fresh_database());
-    let proxy = cluster.proxy().await;
-    let mut settings = Settings::new(cluster, &database, &[&namespace]).await;
-    settings.kubeconfig = proxy.kubeconfig(&settings.kubeconfig);
-    let operator = Operator::start_with(settings).await;
-    let tenant = Tenant { cluster, namespace, database, operator };
+    let (tenant, proxy) = Tenant::behind_proxy().await;
     tenant.apply(DOMAIN).await;
     tenant.ready(DOMAIN).await;
     (tenant, proxy)

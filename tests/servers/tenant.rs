@@ -1,6 +1,7 @@
 //! A tenant on the real servers: a namespace, a database of its own and a controller that serves both.
 
-use crate::support::{self, ControlPlane, Database, Operator, eventually, wait::PATIENCE};
+use crate::support::operator::Settings;
+use crate::support::{self, ControlPlane, Database, Operator, Proxy, eventually, wait::PATIENCE};
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -17,6 +18,17 @@ impl Tenant {
         let (namespace, database) = tokio::join!(support::fresh_namespace(), support::fresh_database());
         let operator = Operator::start(&database, &[&namespace]).await;
         Self { cluster, namespace, database, operator }
+    }
+
+    /// The same with a proxy between the controller and the API server.
+    pub async fn behind_proxy() -> (Self, Proxy) {
+        let cluster = support::control_plane().await;
+        let (namespace, database) = tokio::join!(support::fresh_namespace(), support::fresh_database());
+        let proxy = cluster.proxy().await;
+        let mut settings = Settings::new(cluster, &database, &[&namespace]).await;
+        settings.kubeconfig = proxy.kubeconfig(&settings.kubeconfig);
+        let operator = Operator::start_with(settings).await;
+        (Self { cluster, namespace, database, operator }, proxy)
     }
 
     /// The same with resources in force: a line each, `Kind/name {spec}`.
