@@ -191,9 +191,9 @@ pub struct Reports {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DomainNumbers {
     pub counts: Counts,
-    /// Of the guard: ends carried out unapproved within the hour, of any kind …
+    /// Of the guard: ends carried out unapproved within the hour, of any kind: they count against its limit.
     pub done: u64,
-    /// … and among them addresses that are gone (part of n).
+    /// Addresses that went within the hour, approved or not, aliases that a purge took along included: they are part of n.
     pub gone: u64,
     /// Addresses learned from mail flow within the hour.
     pub learned: u64,

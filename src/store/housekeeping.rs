@@ -14,13 +14,15 @@ const CHUNK: u64 = 10_000;
 const PATIENCE: &str = "SET LOCAL lock_timeout = '5s'";
 
 /// What no rule reads any more. The `ctid`s keep each statement short, whatever has piled up.
-const FORGET: [&str; 6] = [
+const FORGET: [&str; 7] = [
     "DELETE FROM mailroster.absence WHERE ctid = ANY (ARRAY(
          SELECT ctid FROM mailroster.absence WHERE ended_at < mailroster.now() - interval '1 day' LIMIT $1))",
     "DELETE FROM mailroster.seen_event WHERE ctid = ANY (ARRAY(
          SELECT ctid FROM mailroster.seen_event WHERE at < mailroster.now() - interval '1 day' LIMIT $1))",
     "DELETE FROM mailroster.done WHERE ctid = ANY (ARRAY(
          SELECT ctid FROM mailroster.done WHERE at < mailroster.now() - interval '1 hour' LIMIT $1))",
+    "DELETE FROM mailroster.gone WHERE ctid = ANY (ARRAY(
+         SELECT ctid FROM mailroster.gone WHERE at < mailroster.now() - interval '1 hour' LIMIT $1))",
     "DELETE FROM mailroster.logon WHERE ctid = ANY (ARRAY(
          SELECT l.ctid FROM mailroster.logon l WHERE NOT EXISTS (SELECT FROM mailroster.address a WHERE a.id = l.address_id) LIMIT $1))",
     "DELETE FROM mailroster.reset_code WHERE ctid = ANY (ARRAY(

@@ -168,7 +168,7 @@ pub(super) const SOURCES: &str = "SELECT coalesce(jsonb_agg(jsonb_build_array(s.
 
 pub(super) const NUMBERS: &str = "
 SELECT coalesce(jsonb_agg(to_jsonb(r)), '[]') FROM (
-    SELECT d.name, c.*, h.*
+    SELECT d.name, c.*, h.*, g.*
     FROM mailroster.domain d
     CROSS JOIN LATERAL (
         SELECT count(*) AS total,
@@ -183,9 +183,14 @@ SELECT coalesce(jsonb_agg(to_jsonb(r)), '[]') FROM (
         FROM mailroster.address a WHERE a.domain_id = d.id
     ) c
     CROSS JOIN LATERAL (
-        SELECT count(*) AS done, count(*) FILTER (WHERE NOT EXISTS (SELECT FROM mailroster.address a WHERE a.canonical = e.subject)) AS gone
-        FROM mailroster.done e WHERE e.domain_id = d.id AND e.at > mailroster.now() - interval '1 hour'
+        SELECT count(*) AS done FROM mailroster.done e WHERE e.domain_id = d.id AND e.at > mailroster.now() - interval '1 hour'
     ) h
+    CROSS JOIN LATERAL (
+        -- One that came back is counted among those that are there.
+        SELECT count(DISTINCT e.subject) AS gone FROM mailroster.gone e
+        WHERE e.domain_id = d.id AND e.at > mailroster.now() - interval '1 hour'
+          AND NOT EXISTS (SELECT FROM mailroster.address a WHERE a.canonical = e.subject)
+    ) g
     WHERE d.name IN (SELECT jsonb_array_elements_text($1))
 ) r";
 

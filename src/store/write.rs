@@ -359,8 +359,11 @@ ON CONFLICT (canonical) DO UPDATE SET purged_at = EXCLUDED.purged_at, namespace 
 
 // U2: what could have come up since the rows were read is asked again here.
 const DELETE_ADDRESSES: &str = "
-DELETE FROM mailroster.address a USING jsonb_to_recordset($1) AS r(address text, purge boolean)
-WHERE a.canonical = r.address AND NOT (r.purge AND EXISTS (SELECT FROM mailroster.held_address h WHERE h.address = a.canonical))";
+WITH went AS (
+    DELETE FROM mailroster.address a USING jsonb_to_recordset($1) AS r(address text, purge boolean)
+    WHERE a.canonical = r.address AND NOT (r.purge AND EXISTS (SELECT FROM mailroster.held_address h WHERE h.address = a.canonical))
+    RETURNING a.domain_id, a.canonical
+) INSERT INTO mailroster.gone (domain_id, subject) SELECT domain_id, canonical FROM went";
 
 const DELETE_DOMAINS: &str = "
 DELETE FROM mailroster.domain d USING jsonb_to_recordset($1) AS r(domain text) WHERE d.name = r.domain

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::world::{World, address, check};
-use crate::model::Kind;
+use crate::model::{DomainName, Kind};
 use crate::plan::observed::WaitAction;
 
 /// A domain with addresses `a0` to `a{count - 1}`.
@@ -194,6 +194,41 @@ fn u4_what_was_done_within_the_hour_counts_and_what_was_approved_does_not() {
     world.delete(&names(14..15));
     world.advance(10);
     assert_eq!(world.held("InternalDomain/x").unwrap().count, 1);
+}
+
+/// Half of 24 is 12, so ten may go; half of the 13 that the first eleven leave would be 6.
+#[test]
+fn u4_the_share_is_of_those_there_were_an_hour_ago_approved_ends_and_aliases_that_went_along_included() {
+    const SETTINGS: &str = "AccountSettings/default: {purge: {delay: 10s, heldMailReports: NotRequired}}";
+    let mut world = domain(24);
+    world.apply(SETTINGS);
+    world.delete(&names(0..11));
+    world.advance(10);
+    assert_eq!(world.held("InternalDomain/x").unwrap().count, 11);
+    world.approve("InternalDomain/x");
+    assert_eq!(world.observed.addresses.len(), 13);
+    world.delete(&names(11..21));
+    world.queue_reports();
+    world.advance(10);
+    assert_eq!((world.held("InternalDomain/x"), world.observed.addresses.len()), (None, 3));
+
+    // Of 12 addresses six may go. The purge of one takes five aliases along, which nobody declares by then.
+    let mut world = domain(7);
+    let links: String = (0..5).map(|n| format!("AliasLink/l{n}: {{alias: l{n}@acme.example, primary: a0@acme.example}}\n")).collect();
+    world.apply(&format!("{SETTINGS}\n{links}"));
+    world.desired.sheltered.insert((Kind::AliasLink, "acme".to_owned()));
+    world.delete("AliasLink/l0 AliasLink/l1 AliasLink/l2 AliasLink/l3 AliasLink/l4");
+    world.delete(&names(0..1));
+    world.queue_reports();
+    world.advance(10);
+    assert_eq!(world.observed.addresses.len(), 6);
+    world.delete(&names(1..6));
+    world.queue_reports();
+    world.advance(10);
+    assert_eq!((world.held("InternalDomain/x"), world.observed.addresses.len()), (None, 1));
+    // An hour later they are forgotten: of one address one may go.
+    world.advance(3600);
+    assert_eq!(world.observed.numbers[&DomainName::from_store("acme.example")].gone, 0);
 }
 
 #[test]

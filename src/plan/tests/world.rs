@@ -36,6 +36,8 @@ pub(crate) struct World {
     pub journal: Vec<(Timestamp, Plan)>,
     /// Ends counted by the guard: when, and of which address.
     done: Vec<(Timestamp, CanonicalAddress)>,
+    /// Addresses that went: when, and which.
+    gone: Vec<(Timestamp, CanonicalAddress)>,
     learned: Vec<(Timestamp, DomainName)>,
     created: i64,
 }
@@ -78,6 +80,7 @@ impl World {
             history: Vec::new(),
             journal: Vec::new(),
             done: Vec::new(),
+            gone: Vec::new(),
             learned: Vec::new(),
             created: 0,
         }
@@ -301,8 +304,16 @@ impl World {
         }
         self.observed.apply(change).unwrap_or_else(|error| panic!("{error}, by {change:?}"));
         match change {
-            Change::DeleteAddress { address, purge: true } => {
-                self.observed.tombstones.insert(address.clone(), self.now);
+            Change::DeleteAddress { address, purge } => {
+                self.gone.push((self.now, address.clone()));
+                if *purge {
+                    self.observed.tombstones.insert(address.clone(), self.now);
+                }
+            }
+            Change::DeleteDomain { domain } => {
+                for ends in [&mut self.done, &mut self.gone] {
+                    ends.retain(|(_, address)| !address.is_in(domain));
+                }
             }
             Change::PutCredential { address, password } if password.phc.is_some() => {
                 self.observed.credentials.get_mut(address).unwrap().set_at = self.now;
@@ -330,6 +341,7 @@ impl World {
     pub(crate) fn count(&mut self) {
         let hour_ago = self.now - SignedDuration::from_hours(1);
         self.done.retain(|(at, ..)| *at > hour_ago);
+        self.gone.retain(|(at, ..)| *at > hour_ago);
         self.learned.retain(|(at, _)| *at > hour_ago);
         let mut numbers: BTreeMap<DomainName, DomainNumbers> =
             self.observed.domains.keys().map(|domain| (domain.clone(), DomainNumbers::default())).collect();
@@ -340,7 +352,10 @@ impl World {
         for (_, address) in &self.done {
             let numbers = numbers.entry(address.domain()).or_default();
             numbers.done += 1;
-            numbers.gone += u64::from(!self.observed.addresses.contains_key(address));
+        }
+        let gone: BTreeSet<_> = self.gone.iter().map(|(_, address)| address).collect();
+        for address in gone.into_iter().filter(|address| !self.observed.addresses.contains_key(address)) {
+            numbers.entry(address.domain()).or_default().gone += 1;
         }
         for (_, domain) in &self.learned {
             numbers.entry(domain.clone()).or_default().learned += 1;

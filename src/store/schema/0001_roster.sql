@@ -196,6 +196,14 @@ CREATE TABLE mailroster.done (
     at        timestamptz NOT NULL DEFAULT mailroster.now()
 );
 CREATE INDEX ON mailroster.done (domain_id, at);
+-- Addresses that went within the hour, whichever way (approved, or as an alias with its primary): the guard's share is of those there
+-- were, not of those that are left (U4).
+CREATE TABLE mailroster.gone (
+    domain_id bigint NOT NULL REFERENCES mailroster.domain ON DELETE CASCADE,
+    subject   text COLLATE "C" NOT NULL,                       -- canonical address
+    at        timestamptz NOT NULL DEFAULT mailroster.now()
+);
+CREATE INDEX ON mailroster.gone (domain_id, at);
 
 -- U8: an address that was purged.
 CREATE TABLE mailroster.tombstone (
