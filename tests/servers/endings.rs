@@ -1,9 +1,7 @@
-//! What ends, but not on sight, on the real servers: Retain, Purge, undo, the guard (SPEC U1 to U4, U8), and `mailroster release`.
+//! What ends, but not on sight, on the real servers: Retain, Purge, undo (SPEC U1 to U3, U8), and `mailroster release`.
 
 use crate::support::operator::program;
 use crate::tenant::Tenant;
-use futures::StreamExt as _;
-use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 const PASSWORD: &str = "Correct-Horse-Battery-9";
@@ -28,26 +26,11 @@ async fn held(tenant: &Tenant, source: &str, addresses: &[&str]) {
     tenant.database.execute(&format!("SELECT gateway.record_held_v1('{source}', $${}$$)", Value::Array(messages))).await;
 }
 
-/// Waits until exactly these blockers are listed.
-async fn blockers(tenant: &Tenant, resource: &str, expected: &[&str]) {
-    let listed = |status: &Value| {
-        let list = status["purge"]["blockers"].as_array().cloned().unwrap_or_default();
-        list.iter().map(|blocker| blocker["reason"].clone()).collect::<Vec<_>>() == expected
-    };
-    tenant.status(resource, &format!("blockers {expected:?}"), listed).await;
-}
-
 async fn secret(tenant: &Tenant) {
     let secret = format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: mail, labels: {{mailroster.dev/readable: 'true'}}}}\nstringData: {{key: {PASSWORD}}}\n"
     );
     tenant.cluster.apply(&tenant.namespace, &secret).await;
-}
-
-/// Applies many resources, some at a time.
-async fn apply_many(tenant: &Tenant, resources: impl Iterator<Item = String>) {
-    let chunks: Vec<String> = resources.collect::<Vec<_>>().chunks(25).map(|chunk| chunk.join("\n")).collect();
-    futures::stream::iter(chunks).for_each_concurrent(4, async |chunk| tenant.apply(&chunk).await).await;
 }
 
 #[tokio::test]
@@ -118,21 +101,21 @@ async fn u2_a_purge_lists_all_that_stands_in_its_way_closes_for_held_mail_and_go
     held(&tenant, "mx2", &[]).await;
 
     tenant.delete("EmailAddress/leaver").await;
-    blockers(&tenant, "EmailAddress/leaver", &["Delay", "AdminRole", "DeclaredAlias", "HeldMailUnknown"]).await;
+    tenant.blockers("EmailAddress/leaver", &["Delay", "AdminRole", "DeclaredAlias", "HeldMailUnknown"]).await;
     // Held for its alias counts, too.
     held(&tenant, "mx1", &["orders@acme.example", "leaver@acme.example"]).await;
-    blockers(&tenant, "EmailAddress/leaver", &["Delay", "AdminRole", "DeclaredAlias", "HeldMail", "HeldMailUnknown"]).await;
+    tenant.blockers("EmailAddress/leaver", &["Delay", "AdminRole", "DeclaredAlias", "HeldMail", "HeldMailUnknown"]).await;
     tenant.condition("EmailAddress/leaver", "PurgeBlocked", "True Delay").await;
     tenant.condition("EmailAddress/leaver", "Ready", "False PurgeBlocked").await;
     tenant.condition("EmailAddress/leaver", "Reconciling", "True PurgeBlocked").await;
     assert_eq!(gates(&tenant, "leaver@acme.example").await, ["logon", "password", "recipient"]);
 
     tenant.database.move_clock(3700).await;
-    blockers(&tenant, "EmailAddress/leaver", &["AdminRole", "DeclaredAlias", "HeldMail", "HeldMailUnknown"]).await;
+    tenant.blockers("EmailAddress/leaver", &["AdminRole", "DeclaredAlias", "HeldMail", "HeldMailUnknown"]).await;
     tenant.delete("AdminRole/help AliasLink/orders").await;
     tenant.quiet(&["Purge leaver@acme.example", "Unlink orders@acme.example"]).await;
     tenant.gone("AdminRole/help AliasLink/orders").await;
-    blockers(&tenant, "EmailAddress/leaver", &["HeldMail", "HeldMailUnknown"]).await;
+    tenant.blockers("EmailAddress/leaver", &["HeldMail", "HeldMailUnknown"]).await;
     // Only mail keeps it: no new mail, no logon; what is held can still be delivered.
     tenant.condition("EmailAddress/leaver", "MailAccepted", "False Purging").await;
     assert_eq!(gates(&tenant, "leaver@acme.example").await, [""; 0]);
@@ -142,7 +125,7 @@ async fn u2_a_purge_lists_all_that_stands_in_its_way_closes_for_held_mail_and_go
 
     // The mail is released; one queue is silent still; it reports: the purge goes on at once.
     held(&tenant, "mx1", &[]).await;
-    blockers(&tenant, "EmailAddress/leaver", &["HeldMailUnknown"]).await;
+    tenant.blockers("EmailAddress/leaver", &["HeldMailUnknown"]).await;
     let reported = std::time::Instant::now();
     held(&tenant, "mx2", &[]).await;
     tenant.gone("EmailAddress/leaver").await;
@@ -166,7 +149,7 @@ async fn u3_retain_undoes_a_purge_while_it_waits() {
     tenant.reasons("EmailAddress/leaver PurgeBlocked").await;
     held(&tenant, "mx1", &["leaver@acme.example"]).await;
     tenant.database.move_clock(3700).await;
-    blockers(&tenant, "EmailAddress/leaver", &["HeldMail"]).await;
+    tenant.blockers("EmailAddress/leaver", &["HeldMail"]).await;
     assert_eq!(gates(&tenant, "leaver@acme.example").await, [""; 0]);
 
     tenant.cluster.patch("EmailAddress", &tenant.namespace, "leaver", &json!({"spec": {"deletionPolicy": "Retain"}})).await;
@@ -212,110 +195,6 @@ async fn u8_an_address_made_again_after_a_purge_starts_anew_and_is_not_learned_f
     tenant.database.move_clock(91 * 86_400).await;
     tenant.database.execute("SELECT gateway.record_sender_v1('other@acme.example')").await;
     tenant.until(learned, &["leaver@acme.example", "newcomer@acme.example", "other@acme.example"]).await;
-}
-
-#[tokio::test]
-async fn u4_a_third_of_a_domain_purged_at_once_is_one_held_plan_that_its_hash_alone_releases() {
-    let tenant = Tenant::with(
-        "AccountSettings/default {purge: {delay: 1h, heldMailReports: NotRequired}}
-         InternalDomain/acme {domain: acme.example}",
-    )
-    .await;
-    tenant.fill("acme.example", 70).await;
-    let names: Vec<_> = (0..31).map(|n| format!("a{n}")).collect();
-    apply_many(&tenant, names.iter().map(|name| format!("EmailAddress/{name} {{address: {name}@acme.example, deletionPolicy: Purge}}")))
-        .await;
-    for name in &names {
-        tenant.ready(&format!("EmailAddress/{name}")).await;
-    }
-    let (thirty, last) = (names[..30].iter().map(|name| format!("EmailAddress/{name}")).collect::<Vec<_>>(), "EmailAddress/a30");
-    tenant.delete(&thirty.join(" ")).await;
-    tenant.until("SELECT count(*) FROM mailroster.waiting", &["30"]).await;
-    tenant.database.move_clock(3700).await;
-    let status = tenant.status("InternalDomain/acme", "a held plan of 30", |status| status["heldPlan"]["count"] == 30).await;
-    tenant.condition("InternalDomain/acme", "DeletionsHeld", "True MassDeletion").await;
-    tenant.condition("InternalDomain/acme", "Ready", "True Succeeded").await;
-    for resource in [&thirty[0], &thirty[29]] {
-        tenant.reasons(&format!("{resource} MassDeletion")).await;
-        tenant.condition(resource, "Stalled", "True MassDeletion").await;
-        blockers(&tenant, resource, &["MassDeletion"]).await;
-    }
-    assert_eq!(status["heldPlan"]["sample"].as_array().map(Vec::len), Some(10));
-    let stale = status["heldPlan"]["hash"].as_str().expect("a hash").to_owned();
-    assert_eq!(stale.len(), 16);
-    let held = tenant.rows("SELECT count(*) FROM mailroster.waiting WHERE held").await;
-    assert_eq!(held, ["30"]);
-
-    // One more joins: another hash. The old one releases nothing, and neither does time.
-    tenant.delete(last).await;
-    let status = tenant.status("InternalDomain/acme", "a held plan of 31", |status| status["heldPlan"]["count"] == 31).await;
-    let hash = status["heldPlan"]["hash"].as_str().expect("a hash").to_owned();
-    assert_ne!(hash, stale);
-    tenant.annotate("InternalDomain/acme", "approve", &stale).await;
-    tenant.annotate("InternalDomain/acme", "requestedAt", "after the stale one").await;
-    tenant.handled("InternalDomain/acme", "requestedAt", "after the stale one").await;
-    tenant.database.move_clock(7200).await;
-    tenant.annotate("InternalDomain/acme", "requestedAt", "two hours later").await;
-    tenant.handled("InternalDomain/acme", "requestedAt", "two hours later").await;
-    assert_eq!(tenant.rows("SELECT count(*) FROM mailroster.address").await, ["101"]);
-
-    tenant.annotate("InternalDomain/acme", "approve", &hash).await;
-    tenant.gone(&thirty.join(" ")).await;
-    tenant.gone(last).await;
-    tenant.handled("InternalDomain/acme", "approve", &hash).await;
-    assert_eq!(tenant.rows("SELECT count(*) FROM mailroster.address").await, ["70"]);
-    tenant.condition("InternalDomain/acme", "DeletionsHeld", "False NothingHeld").await;
-}
-
-#[tokio::test]
-async fn u4_a_mass_removal_leaves_logons_open_and_mail_flowing_until_it_is_approved() {
-    let tenant = Tenant::with("InternalDomain/acme {domain: acme.example}\nInternalDomain/other {domain: other.example}").await;
-    tenant.apply("EmailAddress/shop {address: shop@other.example}").await;
-    tenant.ready("EmailAddress/shop").await;
-    tenant.fill("other.example", 100).await;
-    apply_many(&tenant, (0..200).map(|n| format!("EmailAddress/a{n} {{address: a{n}@acme.example}}"))).await;
-    apply_many(&tenant, (0..50).map(|n| format!("AliasLink/l{n} {{alias: l{n}@other.example, primary: shop@other.example}}"))).await;
-    tenant.until("SELECT count(*) FROM mailroster.address WHERE owner LIKE 'a%'", &["200"]).await;
-    tenant.until("SELECT count(*) FROM gateway.alias_v1", &["50"]).await;
-    tenant
-        .database
-        .execute(
-            "INSERT INTO mailroster.credential (address_id, phc, fingerprint, key_id, force_change, never_expires)
-             SELECT id, '$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA', '', 'k', false, false
-             FROM mailroster.address WHERE owner LIKE 'a%'",
-        )
-        .await;
-    let logons = "SELECT count(*) FROM gateway.credential_v1";
-    assert_eq!(tenant.rows(logons).await, ["200"]);
-
-    for (kind, which) in [("EmailAddress", "spec.address!=shop@other.example"), ("AliasLink", "spec.primary=shop@other.example")] {
-        let api = tenant.cluster.api_of(kind, &tenant.namespace).await;
-        let deleted = api.delete_collection(&DeleteParams::default(), &ListParams::default().fields(which)).await;
-        deleted.unwrap_or_else(|error| panic!("{kind}: {error}"));
-    }
-    tenant.until("SELECT action, count(*) FROM mailroster.waiting GROUP BY action", &["Shut,200", "Unlink,50"]).await;
-    tenant.database.move_clock(61).await;
-    let acme = tenant.status("InternalDomain/acme", "200 are held", |status| status["heldPlan"]["count"] == 200).await;
-    let other = tenant.status("InternalDomain/other", "50 are held", |status| status["heldPlan"]["count"] == 50).await;
-    tenant.reasons("AliasLink/l7 MassDeletion").await;
-    tenant.database.move_clock(7200).await;
-    for domain in ["acme", "other"] {
-        tenant.annotate(&format!("InternalDomain/{domain}"), "requestedAt", "two hours later").await;
-        tenant.handled(&format!("InternalDomain/{domain}"), "requestedAt", "two hours later").await;
-    }
-    assert_eq!(tenant.rows(logons).await, ["200"]);
-    assert_eq!(tenant.rows("SELECT count(*) FROM gateway.alias_v1").await, ["50"]);
-    assert_eq!(tenant.rows("SELECT count(*) FROM gateway.recipient_v1 WHERE kind = 'alias'").await, ["50"]);
-
-    // Each domain is released by its own hash only.
-    let hash = |status: &Value| status["heldPlan"]["hash"].as_str().expect("a hash").to_owned();
-    tenant.annotate("InternalDomain/acme", "approve", &hash(&acme)).await;
-    tenant.until(logons, &["0"]).await;
-    assert_eq!(tenant.rows("SELECT count(*) FROM gateway.alias_v1").await, ["50"]);
-    tenant.annotate("InternalDomain/other", "approve", &hash(&other)).await;
-    tenant.until("SELECT count(*) FROM gateway.alias_v1", &["0"]).await;
-    tenant.gone(&(0..50).map(|n| format!("AliasLink/l{n}")).collect::<Vec<_>>().join(" ")).await;
-    assert_eq!(tenant.rows("SELECT count(*) FROM mailroster.address").await, ["301"], "Retain keeps rows; those that only links made went");
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ mod crashes;
 mod domains;
 mod endings;
 mod gateway;
+mod guard;
 mod leaders;
 mod leaks;
 mod links;

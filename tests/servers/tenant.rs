@@ -2,8 +2,12 @@
 
 use crate::support::operator::Settings;
 use crate::support::{self, ControlPlane, Database, Operator, Proxy, eventually, wait::PATIENCE};
+use futures::StreamExt as _;
 use serde_json::Value;
 use std::fmt::Write as _;
+
+/// How long thousands of resources may take, on a machine that does much else.
+pub const LONG: std::time::Duration = std::time::Duration::from_mins(5);
 
 pub struct Tenant {
     pub cluster: &'static ControlPlane,
@@ -44,6 +48,12 @@ impl Tenant {
         self.cluster.apply(&self.namespace, &yaml(resources)).await;
     }
 
+    /// Applies many resources, a line each, some at a time.
+    pub async fn apply_many(&self, resources: impl Iterator<Item = String>) {
+        let chunks: Vec<String> = resources.collect::<Vec<_>>().chunks(25).map(|chunk| chunk.join("\n")).collect();
+        futures::stream::iter(chunks).for_each_concurrent(8, async |chunk| self.apply(&chunk).await).await;
+    }
+
     /// Waits until each of `Kind/name …`, a line each, is in force as it is declared now.
     pub async fn ready(&self, resources: &str) {
         for (kind, name, _) in lines(resources) {
@@ -81,6 +91,27 @@ impl Tenant {
         let (kind, name) = split(resource);
         let found = self.cluster.wait_until(kind, &self.namespace, name, what, |found| holds(&found["status"])).await;
         found["status"].clone()
+    }
+
+    /// Waits until exactly these blockers of a purge are listed.
+    pub async fn blockers(&self, resource: &str, expected: &[&str]) {
+        let listed = |status: &Value| {
+            let list = status["purge"]["blockers"].as_array().cloned().unwrap_or_default();
+            list.iter().map(|blocker| blocker["reason"].clone()).collect::<Vec<_>>() == expected
+        };
+        self.status(resource, &format!("blockers {expected:?}"), listed).await;
+    }
+
+    /// Waits until a domain's held plan has that many ends; returns its hash.
+    pub async fn held_plan(&self, domain: &str, count: u32) -> String {
+        let status = self.status(domain, &format!("a held plan of {count}"), |status| status["heldPlan"]["count"] == count).await;
+        status["heldPlan"]["hash"].as_str().expect("a hash").to_owned()
+    }
+
+    /// Asks for a reconcile and waits until it was planned: what did not follow by then does not follow.
+    pub async fn reconcile(&self, resource: &str, token: &str) {
+        self.annotate(resource, "requestedAt", token).await;
+        self.handled(resource, "requestedAt", token).await;
     }
 
     pub async fn get(&self, resource: &str) -> Option<Value> {
@@ -124,6 +155,15 @@ impl Tenant {
         eventually(PATIENCE, sql, async || {
             let found = self.rows(sql).await;
             if found == expected { Ok(()) } else { Err(found) }
+        })
+        .await;
+    }
+
+    /// Waits until a query gives this one row, for as long as thousands of resources may take.
+    pub async fn long(&self, sql: &str, expected: &str) {
+        eventually(LONG, sql, async || {
+            let found = self.rows(sql).await;
+            if found == [expected] { Ok(()) } else { Err(found) }
         })
         .await;
     }

@@ -52,6 +52,11 @@ pub async fn fresh_database() -> Database {
     postgres().await.fresh_database().await
 }
 
+/// The short suite's number, or the long one's: `MAILROSTER_TEST_LONG=1` asks for the sizes that take minutes.
+pub fn scale<T>(short: T, long: T) -> T {
+    if std::env::var_os("MAILROSTER_TEST_LONG").is_some() { long } else { short }
+}
+
 /// A namespace of the test's own on the shared control plane.
 pub async fn fresh_namespace() -> String {
     control_plane().await.fresh_namespace().await
