@@ -78,6 +78,12 @@ impl<S: Surroundings> Engine<S> {
             match self.see_through(&seed).await {
                 Ok(()) => self.rest = REST.0,
                 Err(Failure::Deposed) => return Err(StoreError::Deposed),
+                Err(Failure::Older) => {
+                    self.older = true;
+                    seeds.push(seed);
+                    seeds.into_iter().for_each(|seed| self.take_in(seed));
+                    return Ok(());
+                }
                 Err(Failure::Later(error)) => {
                     self.put_back(seed).await;
                     for rest in seeds {
@@ -288,6 +294,10 @@ impl<S: Surroundings> Engine<S> {
                 let _ = self.outbox.send(Outcome::Verdict { key: key.clone(), verdict: Box::new(verdict) }).await;
             }
         }
+        self.take_in(seed);
+    }
+
+    fn take_in(&mut self, seed: Seed) {
         for key in seed.keys {
             self.touch(key);
         }
@@ -316,11 +326,7 @@ impl<S: Surroundings> Engine<S> {
         let (due, rest) = std::mem::take(&mut self.set_aside).into_iter().partition(|(at, _)| *at <= now);
         self.set_aside = rest;
         for (_, seed) in due {
-            for key in seed.keys {
-                self.touch(key);
-            }
-            self.subjects.extend(seed.subjects);
-            self.ended.extend(seed.ended);
+            self.take_in(seed);
         }
     }
 }
@@ -328,6 +334,8 @@ impl<S: Surroundings> Engine<S> {
 /// Why a batch did not come through.
 pub(super) enum Failure {
     Deposed,
+    /// The store is an older copy of what it was.
+    Older,
     /// The store is away: the same again later.
     Later(StoreError),
     /// Our own plan can't be carried out.
@@ -346,6 +354,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Deposed => Self::Deposed,
+            StoreError::Older => Self::Older,
             error @ (StoreError::Unavailable(_) | StoreError::Conflict(_)) => Self::Later(error),
             error => Self::Broken(error.to_string()),
         }

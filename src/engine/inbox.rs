@@ -26,8 +26,10 @@ pub enum Input {
     Unlisted { kind: Kind, namespace: String },
     /// Plan it once more.
     Again(ResourceKey),
-    /// Plan all of it once more: the store may be older than it was.
-    Everything,
+    /// The store can be reached again: whoever rests because of it need not.
+    StoreIsBack,
+    /// The store is an older copy of what it was: everything is to be planned once more.
+    StoreIsOlder,
     /// The store's outbox.
     Changed(Dirty),
     /// The store's clock, now.

@@ -75,6 +75,8 @@ pub struct Engine<S> {
     counting: Counting,
     sight: Sight,
     answering: bool,
+    /// The store is an older copy: nothing is planned before mail servers wait (V3).
+    older: bool,
     rest: Duration,
     rest_until: Option<Instant>,
     /// What broke a batch, until it is tried again.
@@ -118,6 +120,7 @@ impl<S: Surroundings> Engine<S> {
             counting: Counting::default(),
             sight: Sight::default(),
             answering: start.answering,
+            older: false,
             rest: REST.0,
             rest_until: None,
             set_aside: Vec::new(),
@@ -144,6 +147,9 @@ impl<S: Surroundings> Engine<S> {
                 self.absorb(input);
             }
             self.collect_due();
+            if self.older && !self.is_resting() {
+                self.start_over().await?;
+            }
             if !self.ready() {
                 continue;
             }
@@ -172,9 +178,17 @@ impl<S: Surroundings> Engine<S> {
         }
     }
 
-    /// A plan may conclude from absence only once every list is complete (V3).
     fn ready(&self) -> bool {
-        self.expected.is_subset(&self.listed) && self.rest_until.is_none_or(|until| until <= Instant::now())
+        !self.older && self.has_listed_all() && !self.is_resting()
+    }
+
+    /// A plan may conclude from absence only once every list is complete (V3).
+    fn has_listed_all(&self) -> bool {
+        self.expected.is_subset(&self.listed)
+    }
+
+    fn is_resting(&self) -> bool {
+        self.rest_until.is_some_and(|until| until > Instant::now())
     }
 
     fn has_work(&self) -> bool {
@@ -185,11 +199,11 @@ impl<S: Surroundings> Engine<S> {
         if let Some(until) = self.rest_until.filter(|until| *until > Instant::now()) {
             return Some(until);
         }
-        if self.has_work() && self.expected.is_subset(&self.listed) {
+        if self.older || (self.has_work() && self.has_listed_all()) {
             return Some(Instant::now());
         }
         let aside = self.set_aside.iter().map(|(at, _)| *at).min();
-        let sight = self.expected.is_subset(&self.listed).then(|| self.sight.next());
+        let sight = self.has_listed_all().then(|| self.sight.next());
         [self.schedule.next(), self.counting.next(), aside, sight].into_iter().flatten().min()
     }
 
@@ -254,13 +268,8 @@ impl<S: Surroundings> Engine<S> {
                 self.subjects.extend(dirty.learned.into_iter().map(Subject::Domain));
             }
             Input::Clock(now) => self.schedule.set_clock(now),
-            Input::Everything => {
-                self.answering = false;
-                self.subjects.extend(self.roster.domains());
-                for key in self.roster.resources().map(|resource| resource.key.clone()).collect::<Vec<_>>() {
-                    self.touch(key);
-                }
-            }
+            Input::StoreIsBack => self.rest_until = None,
+            Input::StoreIsOlder => self.older = true,
             Input::Secret { namespace, name, view } => {
                 self.secrets.insert((namespace.clone(), name.clone()), view);
                 for key in self.users_of_secret(&namespace, &name) {
@@ -361,6 +370,32 @@ impl<S: Surroundings> Engine<S> {
             Ok(()) => {
                 self.answering = true;
                 tracing::info!("the first complete plan is in force: mail servers are answered");
+                Ok(())
+            }
+            Err(StoreError::Deposed) => Err(StoreError::Deposed),
+            Err(StoreError::Older) => {
+                self.older = true;
+                Ok(())
+            }
+            Err(error) => {
+                self.store_failed(&error);
+                Ok(())
+            }
+        }
+    }
+
+    /// The store is an older copy of what it was, or an empty one: mail servers wait until everything was planned anew (V3, DESIGN 4).
+    async fn start_over(&mut self) -> Result<(), StoreError> {
+        tracing::warn!("the store is older than it was; planning everything anew");
+        match self.leader.hush().await {
+            Ok(()) => {
+                (self.older, self.answering) = (false, false);
+                self.subjects.extend(self.roster.domains());
+                for key in self.roster.resources().map(|resource| resource.key.clone()).collect::<Vec<_>>() {
+                    self.touch(key);
+                }
+                // What ended since is there again, and its owner is not (U6).
+                self.sight.compare_all(&self.listed);
                 Ok(())
             }
             Err(StoreError::Deposed) => Err(StoreError::Deposed),

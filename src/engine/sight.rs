@@ -51,9 +51,14 @@ impl Sight {
     /// Everything is compared again when its time has come.
     pub fn collect_due(&mut self, listed: &BTreeSet<(Kind, String)>) {
         if self.next <= Instant::now() {
-            self.next = Instant::now() + EVERY;
-            self.due.extend(listed.iter().cloned());
+            self.compare_all(listed);
         }
+    }
+
+    /// Everything is compared again now.
+    pub fn compare_all(&mut self, listed: &BTreeSet<(Kind, String)>) {
+        self.next = Instant::now() + EVERY;
+        self.due.extend(listed.iter().cloned());
     }
 }
 

@@ -215,13 +215,13 @@ async fn take_store(options: &Options, identity: &identity::Identity) -> Result<
     let mut pause = Duration::from_millis(500);
     loop {
         let store = Store::open(&options.store, &application)?;
-        let attempt = async {
-            store::refuse_foreign(store.connect_options(), &claim).await?;
-            store::migrate(store.connect_options(), &options.role_prefix).await?;
+        let attempt = Box::pin(async {
+            store::refuse_foreign(&store.connect_options(), &claim).await?;
+            store::migrate(&store.connect_options(), &options.role_prefix).await?;
             let leader = Leader::take(&store, &claim).await?;
-            let (_, answering) = leader.state().await?;
+            let answering = leader.state().await?;
             Ok::<_, LeaderError>((leader, answering))
-        };
+        });
         match attempt.await {
             Ok(taken) => return Ok(taken),
             Err(LeaderError::Busy) => tracing::warn!("another process writes the store; waiting for it"),
@@ -237,20 +237,25 @@ async fn take_store(options: &Options, identity: &identity::Identity) -> Result<
 
 /// Hands the store's outbox and clock to the engine, for as long as we lead.
 async fn follow_store(leader: Arc<Leader>, inbox: mpsc::Sender<Input>, stop: CancellationToken) -> Result<(), Error> {
-    let mut batches = 0;
     while !stop.is_cancelled() {
         let followed = async {
             let mut feed = Feed::open(leader.store()).await?;
-            if inbox.send(unfinished(&leader).await?).await.is_err() {
-                return Ok(());
-            }
+            let mut begins = true;
             loop {
-                // After a break the store may be another one than before: an older copy has seen fewer batches (DESIGN 4).
-                let seen = std::mem::replace(&mut batches, leader.state().await?.0);
-                if batches < seen {
-                    tracing::warn!(seen, now = batches, "the store is older than it was; planning everything anew");
-                    leader.hush().await?;
-                    if inbox.send(Input::Everything).await.is_err() || inbox.send(unfinished(&leader).await?).await.is_err() {
+                // After a break the store may be another one than before (DESIGN 4).
+                let older = match leader.state().await {
+                    Err(StoreError::Older) => true,
+                    state => {
+                        state?;
+                        false
+                    }
+                };
+                if older && inbox.send(Input::StoreIsOlder).await.is_err() {
+                    return Ok(());
+                }
+                if older || std::mem::take(&mut begins) {
+                    let unfinished = unfinished(&leader).await?;
+                    if inbox.send(Input::StoreIsBack).await.is_err() || inbox.send(unfinished).await.is_err() {
                         return Ok(());
                     }
                 }
@@ -273,7 +278,7 @@ async fn follow_store(leader: Arc<Leader>, inbox: mpsc::Sender<Input>, stop: Can
         };
         match followed.await {
             Ok(()) => return Ok(()),
-            Err(StoreError::Deposed) => return Err(StoreError::Deposed.into()),
+            Err(end @ (StoreError::Deposed | StoreError::Gone)) => return Err(end.into()),
             Err(error) => {
                 tracing::warn!(%error, "the store's change feed broke; opening it again");
                 if let Err(error) = leader.store().read_password_anew() {

@@ -11,6 +11,11 @@ pub enum StoreError {
     TooOld { needed: String, here: String },
     #[error("another leader has taken over the store")]
     Deposed,
+    /// A copy of what it was, or an empty one: what was planned for the other proves nothing here.
+    #[error("the store is older than it was")]
+    Older,
+    #[error("the store holds no roster any more; starting anew makes one")]
+    Gone,
     #[error("failed to read a row of the store: {0}")]
     Row(String),
     #[error("failed to run the embedded Postgres: {0}")]
@@ -51,9 +56,12 @@ impl From<sqlx::Error> for StoreError {
             code if code == "57014" || code.starts_with("XX") => {
                 Self::Refused { message: database.message().to_owned(), sqlstate, source: error }
             }
-            // Connection, resources, operator intervention, read-only replica, system errors; 42: a table, a column or a right is
-            // missing (somebody else's migration, a restore half done), which says nothing about what is declared.
-            code if ["08", "25", "42", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => Self::Unavailable(error),
+            // Connection, resources, operator intervention, read-only replica, system errors; 28 and 3D: a password that was rotated, a
+            // database that is made anew; 3F and 42: a schema, a table, a column or a right is missing (somebody else's migration, a
+            // restore half done). All of it says nothing about what is declared.
+            code if ["08", "25", "28", "3D", "3F", "42", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => {
+                Self::Unavailable(error)
+            }
             "55P03" => Self::Unavailable(error),
             _ => Self::Refused { message: database.message().to_owned(), sqlstate, source: error },
         }

@@ -94,8 +94,7 @@ impl Leader {
              END $$"
         );
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await?;
-        transaction.commit().await?;
-        Ok(())
+        transaction.commit().await
     }
 
     async fn old_partitions(&self, today: Date, retention_days: i64) -> Result<Vec<String>, StoreError> {
@@ -109,8 +108,7 @@ impl Leader {
         let mut transaction = self.begin().await?;
         transaction.execute(PATIENCE).await?;
         transaction.execute(AssertSqlSafe(format!("DROP TABLE mailroster.{name}"))).await?;
-        transaction.commit().await?;
-        Ok(())
+        transaction.commit().await
     }
 
     /// Runs a deletion until it finds less than it may take, without the fence: a batch need not wait for it, and a deposed leader that

@@ -1,6 +1,10 @@
 //! The one who may write: the epoch, the fence, and whose store this is (DESIGN 4).
 
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
+use tokio::sync::Mutex;
 
 use super::deadline::{LONG, SHORT, deadline};
 use super::{Store, StoreError};
@@ -13,7 +17,7 @@ const LOCK: i64 = 0x6d61_696c_726f_7374;
 pub struct Claim {
     /// The installation's id, kept beside its Lease.
     pub installation: String,
-    /// Who holds the epoch, for people.
+    /// Who holds the epoch: for people, and no two processes have the same.
     pub holder: String,
     /// `--take-over-store`.
     pub take_over: bool,
@@ -55,13 +59,62 @@ impl From<sqlx::Error> for LeaderError {
 #[derive(Debug)]
 pub struct Leader {
     store: Store,
+    claim: Claim,
     epoch: i64,
-    /// Holds the session lock for as long as it is connected.
-    _session: PgConnection,
+    /// The highest batch counter that was seen committed: a store that has a lower one is an older copy of what it was (DESIGN 4).
+    batches: AtomicI64,
+    /// Holds the session lock. None: it broke, and the next question makes it anew.
+    session: Mutex<Option<PgConnection>>,
+}
+
+/// What the store says of itself.
+#[derive(sqlx::FromRow)]
+struct Found {
+    id: Option<String>,
+    epoch: i64,
+    leader: Option<String>,
+    batches: i64,
+    answers: bool,
+    recognised: bool,
+}
+
+const FIND: &str = "
+SELECT id, epoch, leader, batches, answers_since IS NOT NULL AS answers,
+    coalesce(recognised_run = pg_postmaster_start_time(), false) AS recognised
+FROM mailroster.installation";
+
+/// A transaction behind the fence.
+pub(super) struct Fenced<'a> {
+    transaction: Transaction<'static, Postgres>,
+    leader: &'a Leader,
+    batches: i64,
+}
+
+impl Deref for Fenced<'_> {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Fenced<'_> {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
+}
+
+impl Fenced<'_> {
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.transaction.commit().await?;
+        self.leader.batches.fetch_max(self.batches, Ordering::SeqCst);
+        Ok(())
+    }
 }
 
 impl Leader {
-    /// Takes the store: ends older leaders' sessions, takes the lock, raises the epoch.
+    /// Takes the store: ends older leaders' sessions, takes the lock, raises the epoch. V3: a Postgres that was started since a leader
+    /// last looked may hold an older copy, and nobody is there who would know: mail servers wait for a complete plan.
     ///
     /// # Errors
     /// [`LeaderError::Foreign`] names the installation that owns the store; [`LeaderError::Busy`] when another process keeps the lock.
@@ -70,7 +123,7 @@ impl Leader {
     }
 
     async fn take_now(store: &Store, claim: &Claim) -> Result<Self, LeaderError> {
-        let mut session = PgConnection::connect_with(store.connect_options()).await?;
+        let mut session = PgConnection::connect_with(&store.connect_options()).await?;
         claim.check_owner(&mut session).await?;
         // Sessions of older leaders, in this database and under our role: their transactions end here, before the epoch moves. Asked
         // again in the same statement whose store it is: a store that was nobody's a moment ago may have become another's.
@@ -86,19 +139,14 @@ impl Leader {
         .bind(claim.take_over)
         .execute(&mut session)
         .await?;
-        sqlx::query("SET lock_timeout = '5s'").execute(&mut session).await?;
-        sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut session).await.map_err(|error| {
-            match StoreError::from(error) {
-                StoreError::Unavailable(sqlx::Error::Database(e)) if e.code().as_deref() == Some("55P03") => LeaderError::Busy,
-                other => LeaderError::Store(other),
-            }
-        })?;
+        lock(&mut session).await?;
         // Under the lock nobody else can become its owner.
         claim.check_owner(&mut session).await?;
-        let epoch: Option<i64> = sqlx::query_scalar(
+        let taken: Option<(i64, i64)> = sqlx::query_as(
             "UPDATE mailroster.installation
-             SET epoch = epoch + 1, leader = $2, id = $1, new_domain_grace = $3 * interval '1 second'
-             WHERE id IS NULL OR id = $1 OR $4 RETURNING epoch",
+             SET epoch = epoch + 1, leader = $2, id = $1, new_domain_grace = $3 * interval '1 second',
+                 answers_since = CASE WHEN recognised_run = pg_postmaster_start_time() THEN answers_since END
+             WHERE id IS NULL OR id = $1 OR $4 RETURNING epoch, batches",
         )
         .bind(&claim.installation)
         .bind(&claim.holder)
@@ -106,8 +154,9 @@ impl Leader {
         .bind(claim.take_over)
         .fetch_optional(&mut session)
         .await?;
-        let epoch = epoch.ok_or(LeaderError::Busy)?;
-        Ok(Self { store: store.clone(), epoch, _session: session })
+        let (epoch, batches) = taken.ok_or(LeaderError::Busy)?;
+        let (batches, session) = (AtomicI64::new(batches), Mutex::new(Some(session)));
+        Ok(Self { store: store.clone(), claim: claim.clone(), epoch, batches, session })
     }
 
     #[must_use]
@@ -123,40 +172,116 @@ impl Leader {
     /// A transaction behind the fence.
     ///
     /// # Errors
-    /// [`StoreError::Deposed`] when a newer leader exists: stop writing anything, anywhere.
-    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+    /// [`StoreError::Deposed`] when a newer leader exists: stop writing anything, anywhere. [`StoreError::Older`] when the store is an
+    /// older copy: [`Self::hush`] comes before anything else.
+    pub(super) async fn begin(&self) -> Result<Fenced<'_>, StoreError> {
         let mut transaction = self.store.pool().begin().await?;
-        let batches: Option<i64> =
-            sqlx::query_scalar("UPDATE mailroster.installation SET batches = batches + 1 WHERE epoch = $1 RETURNING batches")
-                .bind(self.epoch)
-                .fetch_optional(&mut *transaction)
-                .await?;
-        if batches.is_none() {
-            return Err(StoreError::Deposed);
+        let raised: Option<i64> = sqlx::query_scalar(
+            "UPDATE mailroster.installation SET batches = batches + 1 WHERE epoch = $1 AND leader = $2 RETURNING batches",
+        )
+        .bind(self.epoch)
+        .bind(&self.claim.holder)
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let Some(batches) = raised else {
+            self.judge(&find(&mut transaction).await?, i64::MIN)?;
+            // It was another's when we asked, and is ours again.
+            return Err(StoreError::Conflict(sqlx::Error::RowNotFound));
+        };
+        if batches <= self.batches.load(Ordering::SeqCst) {
+            return Err(StoreError::Older);
         }
         sqlx::query("SELECT set_config('mailroster.own_write', 'on', true)").execute(&mut *transaction).await?;
-        Ok(transaction)
+        Ok(Fenced { transaction, leader: self, batches })
     }
 
-    /// The batch counter and whether mail servers are answered. A counter lower than one seen before means an older store (DESIGN 4).
-    pub async fn state(&self) -> Result<(i64, bool), StoreError> {
-        let asked = async {
-            let sql = "SELECT batches, answers_since IS NOT NULL FROM mailroster.installation WHERE epoch = $1";
-            let row: Option<(i64, bool)> = sqlx::query_as(sql).bind(self.epoch).fetch_optional(self.store.pool()).await?;
-            row.ok_or(StoreError::Deposed)
-        };
-        deadline("reading the state of leadership", SHORT, asked).await
-    }
-
-    /// V3: until everything was planned anew mail servers are not answered: this store is an older copy.
+    /// Whether mail servers are answered. Asked on the session that holds the lock: one that broke is known by it, and the next question
+    /// takes the lock again. A Postgres that has been started meanwhile, and holds what it held, is recognised (V3).
     ///
     /// # Errors
-    /// The store's.
+    /// [`StoreError::Deposed`]; [`StoreError::Older`] when the store is an older copy of what it was; [`StoreError::Gone`] when it is none.
+    pub async fn state(&self) -> Result<bool, StoreError> {
+        let known = self.batches.load(Ordering::SeqCst);
+        let found = deadline("reading the state of leadership", SHORT, self.find()).await?;
+        self.judge(&found, known)?;
+        self.batches.fetch_max(found.batches, Ordering::SeqCst);
+        if !found.recognised {
+            let recognised = "UPDATE mailroster.installation SET recognised_run = pg_postmaster_start_time()";
+            self.write("recognising the store", recognised).await?;
+        }
+        Ok(found.answers)
+    }
+
+    async fn find(&self) -> Result<Found, StoreError> {
+        let mut held = self.session.lock().await;
+        let mut session = match held.take() {
+            Some(session) => session,
+            None => self.resume().await?,
+        };
+        let found = find(&mut session).await?;
+        *held = Some(session);
+        Ok(found)
+    }
+
+    /// The session of a leader, again.
+    async fn resume(&self) -> Result<PgConnection, StoreError> {
+        let options = self.store.connect_options();
+        let mut session = PgConnection::connect_with(&options).await?;
+        // A newer leader has the lock.
+        if let Err(StoreError::Deposed) = self.judge(&find(&mut session).await?, i64::MIN) {
+            return Err(StoreError::Deposed);
+        }
+        // The server may not have noticed yet that the old one broke.
+        sqlx::query(
+            "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid
+             WHERE l.locktype = 'advisory' AND (l.classid::bigint << 32) + l.objid::bigint = $2 AND l.objsubid = 1
+               AND a.datname = current_database() AND a.application_name = $1",
+        )
+        .bind(options.get_application_name().unwrap_or_default())
+        .bind(LOCK)
+        .execute(&mut session)
+        .await?;
+        lock(&mut session).await.map_err(|error| match error {
+            LeaderError::Store(error) => error,
+            other => StoreError::Unavailable(sqlx::Error::Io(std::io::Error::other(other))),
+        })?;
+        Ok(session)
+    }
+
+    /// What a store says of itself, held against what its leader knows. `known`: the least that its batch counter can be.
+    fn judge(&self, found: &Found, known: i64) -> Result<(), StoreError> {
+        let foreign = found.id.as_ref().is_some_and(|id| *id != self.claim.installation);
+        let of_another = found.epoch == self.epoch && found.leader.as_ref() != Some(&self.claim.holder);
+        if foreign || of_another || found.epoch > self.epoch {
+            return Err(StoreError::Deposed);
+        }
+        if found.epoch < self.epoch || found.batches < known {
+            return Err(StoreError::Older);
+        }
+        Ok(())
+    }
+
+    /// V3: until everything was planned anew mail servers are not answered: this store is an older copy, or a new one. From here on it
+    /// is led as the other was, and its batch counter goes on from there.
+    ///
+    /// # Errors
+    /// [`StoreError::Deposed`], or the store's.
     pub async fn hush(&self) -> Result<(), StoreError> {
         deadline("keeping mail servers from being answered", SHORT, async {
-            let mut transaction = self.begin().await?;
-            sqlx::query("UPDATE mailroster.installation SET answers_since = NULL").execute(&mut *transaction).await?;
-            transaction.commit().await?;
+            let batches: Option<i64> = sqlx::query_scalar(
+                "UPDATE mailroster.installation
+                 SET id = $1, epoch = $2, leader = $3, new_domain_grace = $4 * interval '1 second', batches = greatest(batches, $5) + 1,
+                     answers_since = NULL, recognised_run = pg_postmaster_start_time()
+                 WHERE (id IS NULL OR id = $1) AND (epoch < $2 OR epoch = $2 AND leader = $3) RETURNING batches",
+            )
+            .bind(&self.claim.installation)
+            .bind(self.epoch)
+            .bind(&self.claim.holder)
+            .bind(self.claim.new_domain_grace)
+            .bind(self.batches.load(Ordering::SeqCst))
+            .fetch_optional(self.store.pool())
+            .await?;
+            self.batches.fetch_max(batches.ok_or(StoreError::Deposed)?, Ordering::SeqCst);
             Ok(())
         })
         .await
@@ -164,14 +289,37 @@ impl Leader {
 
     /// V3: from now on mail servers are answered. Called once a plan made from complete lists was executed.
     pub async fn answer(&self) -> Result<(), StoreError> {
-        deadline("letting mail servers be answered", SHORT, async {
+        let answers = "UPDATE mailroster.installation SET answers_since = coalesce(answers_since, mailroster.now()), recognised_run = pg_postmaster_start_time()";
+        self.write("letting mail servers be answered", answers).await
+    }
+
+    /// One statement behind the fence.
+    async fn write(&self, what: &str, sql: &'static str) -> Result<(), StoreError> {
+        deadline(what, SHORT, async {
             let mut transaction = self.begin().await?;
-            sqlx::query("UPDATE mailroster.installation SET answers_since = mailroster.now() WHERE answers_since IS NULL")
-                .execute(&mut *transaction)
-                .await?;
-            transaction.commit().await?;
-            Ok(())
+            sqlx::query(sql).execute(&mut *transaction).await?;
+            transaction.commit().await
         })
         .await
     }
+}
+
+/// Reads what the store says of itself.
+async fn find(connection: &mut PgConnection) -> Result<Found, StoreError> {
+    sqlx::query_as(FIND).fetch_one(connection).await.map_err(|error| {
+        match error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() {
+            Some("42P01" | "3F000") => StoreError::Gone,
+            _ => error.into(),
+        }
+    })
+}
+
+/// Takes the session lock.
+async fn lock(session: &mut PgConnection) -> Result<(), LeaderError> {
+    sqlx::query("SET lock_timeout = '5s'").execute(&mut *session).await?;
+    let locked = sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(session).await;
+    locked.map(drop).map_err(|error| match StoreError::from(error) {
+        StoreError::Unavailable(sqlx::Error::Database(e)) if e.code().as_deref() == Some("55P03") => LeaderError::Busy,
+        other => LeaderError::Store(other),
+    })
 }

@@ -1,11 +1,16 @@
 //! Bringing the schema up to date: embedded migrations under an advisory lock, then ownership and grants.
 
+use std::time::Duration;
+
 use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions};
 
 use super::deadline::{SHORT, deadline};
 use super::{Claim, LeaderError, Store, StoreError};
 
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("src/store/schema");
+
+/// For all migrations together; each of their statements has a time of its own.
+const MIGRATION: Duration = Duration::from_mins(30);
 
 const GRANTS: &str = include_str!("schema/grants.sql");
 
@@ -14,6 +19,10 @@ const GRANTS: &str = include_str!("schema/grants.sql");
 /// # Errors
 /// [`StoreError::Migrate`], [`StoreError::TooOld`], or the store's own refusal.
 pub async fn migrate(options: &PgConnectOptions, role_prefix: &str) -> Result<(), StoreError> {
+    deadline("migrating the store", MIGRATION, migrate_now(options, role_prefix)).await
+}
+
+async fn migrate_now(options: &PgConnectOptions, role_prefix: &str) -> Result<(), StoreError> {
     let mut connection = PgConnection::connect_with(options).await?;
     // A view that waits for its lock stops every lookup behind it.
     connection.execute("SET lock_timeout = '5s'; SET statement_timeout = '5min'").await?;

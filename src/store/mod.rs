@@ -106,10 +106,10 @@ impl Store {
         &self.pool
     }
 
-    /// How to connect, for what needs a connection of its own.
+    /// How to connect now, for what needs a connection of its own.
     #[must_use]
-    pub fn connect_options(&self) -> &PgConnectOptions {
-        &self.options
+    pub fn connect_options(&self) -> PgConnectOptions {
+        self.pool.connect_options().as_ref().clone()
     }
 
     /// The store's clock (SPEC C12).

@@ -239,7 +239,7 @@ async fn a_foreign_store_is_left_untouched_and_what_was_not_in_view_stays() {
     let store = leader.store();
     let other = Store::open(&Location { url: oracle.url("owned"), password_file: None }, "mailroster leader other").unwrap();
     let foreign = |error: LeaderError| matches!(error, LeaderError::Foreign { owner, mine } if owner == "owned" && mine == "other");
-    assert!(foreign(refuse_foreign(other.connect_options(), &claim("other")).await.unwrap_err()));
+    assert!(foreign(refuse_foreign(&other.connect_options(), &claim("other")).await.unwrap_err()));
     assert!(foreign(Leader::take(&other, &claim("other")).await.unwrap_err()));
     leader.execute(&[], &[]).await.unwrap();
 

@@ -1,8 +1,8 @@
 //! Executes a plan's changes: one set-based statement for each run of changes of one sort, in one transaction behind the fence.
 
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::deadline::{LONG, deadline};
 use super::{Leader, StoreError};
@@ -21,8 +21,7 @@ impl Leader {
                 execute_run(&mut transaction, run).await?;
             }
             write_audit(&mut transaction, audit).await?;
-            transaction.commit().await?;
-            Ok(())
+            transaction.commit().await
         })
         .await
     }
@@ -43,9 +42,8 @@ async fn put_all(c: &mut PgConnection, sql: &'static str, rows: &[Value]) -> Res
     Err(StoreError::Conflict(sqlx::Error::RowNotFound))
 }
 
-async fn execute_run(transaction: &mut Transaction<'static, Postgres>, run: &[Change]) -> Result<(), StoreError> {
+async fn execute_run(c: &mut PgConnection, run: &[Change]) -> Result<(), StoreError> {
     let rows: Vec<Value> = run.iter().map(row).collect();
-    let c = &mut **transaction;
     match run.first() {
         None => Ok(()),
         Some(Change::PutSettings { .. }) => put_all(c, PUT_SETTINGS, &rows).await,
@@ -164,7 +162,7 @@ fn merge<T: serde::Serialize>(row: &T, more: Value) -> Value {
     merged
 }
 
-async fn write_audit(transaction: &mut Transaction<'static, Postgres>, audit: &[Audit]) -> Result<(), StoreError> {
+async fn write_audit(c: &mut PgConnection, audit: &[Audit]) -> Result<(), StoreError> {
     if audit.is_empty() {
         return Ok(());
     }
@@ -180,7 +178,7 @@ async fn write_audit(transaction: &mut Transaction<'static, Postgres>, audit: &[
                    "before": entry.before, "after": entry.after})
         })
         .collect();
-    put(&mut *transaction, PUT_AUDIT, &rows).await
+    put(c, PUT_AUDIT, &rows).await
 }
 
 const PUT_SETTINGS: &str = "

@@ -32,7 +32,7 @@ const FILLING: &str = "
         INSERT INTO mailroster.credential (address_id, phc, fingerprint, key_id, force_change, never_expires)
         SELECT a.id, phc, '', 'k', false, false FROM mailroster.address a WHERE a.canonical = address
     $$;
-    UPDATE mailroster.installation SET answers_since = mailroster.now();";
+    UPDATE mailroster.installation SET answers_since = mailroster.now(), recognised_run = pg_postmaster_start_time();";
 
 /// A valid PHC string, of no password.
 const PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -777,7 +777,7 @@ async fn an_equality_on_the_first_column_reaches_every_table_by_an_index() {
              SELECT id, 'x', '', 'k', false, false FROM mailroster.address WHERE NOT is_alias;
              INSERT INTO mailroster.user_password (address_id, phc) SELECT id, 'y' FROM mailroster.address WHERE NOT is_alias;
              INSERT INTO mailroster.logon (address_id) SELECT id FROM mailroster.address WHERE NOT is_alias;
-             UPDATE mailroster.installation SET answers_since = mailroster.now();
+             UPDATE mailroster.installation SET answers_since = mailroster.now(), recognised_run = pg_postmaster_start_time();
              RESET mailroster.own_write; RESET session_replication_role;
              ANALYZE;",
         )

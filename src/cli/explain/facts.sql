@@ -10,8 +10,8 @@ WITH found AS MATERIALIZED (
 )
 SELECT jsonb_build_object(
     'now', mailroster.now(),
-    'answers', (SELECT i.answers_since IS NOT NULL FROM mailroster.installation i),
-    'action', (SELECT CASE WHEN i.answers_since IS NOT NULL THEN gateway.recipient_action_v1($1) END FROM mailroster.installation i),
+    'answers', (SELECT w.answers FROM mailroster.answering w),
+    'action', (SELECT CASE WHEN w.answers THEN gateway.recipient_action_v1($1) END FROM mailroster.answering w),
     'domain', (
         SELECT jsonb_build_object('name', d.name, 'namespace', d.namespace, 'owner', d.owner, 'validation', d.recipient_validation,
             'unknown', d.unknown_recipients, 'next_hop', d.next_hop, 'learns', d.learn_senders, 'sub_addressing', d.sub_addressing,

@@ -16,6 +16,7 @@ CREATE TABLE mailroster.installation (
     id                 text,                                   -- the installation that owns this store; null: nobody yet
     oldest_version     text NOT NULL DEFAULT '0.1.0',          -- the oldest mailroster that may run on this schema
     answers_since      timestamptz,                            -- V3: null until a plan made from complete lists was executed
+    recognised_run     timestamptz,                            -- V3: start of the Postgres that a leader last knew to be no older copy
     new_domain_grace   interval NOT NULL DEFAULT '1 hour',     -- V3
     epoch              bigint NOT NULL DEFAULT 0,              -- raised by each new leader
     batches            bigint NOT NULL DEFAULT 0,              -- raised by each write transaction: the fence

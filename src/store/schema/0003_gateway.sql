@@ -6,11 +6,20 @@
 
 CREATE SCHEMA gateway;
 
+-- V3: whether a plan of all that is declared is in force. A Postgres that has just been started may hold an older copy of the roster
+-- (a restore, a lossy failover), and refuse addresses made since. The leader says at once whether it does; where none is there to say
+-- so, the roster answers after half a minute. Compared with the start itself, not with a time: clocks are set while machines start.
+CREATE VIEW mailroster.answering AS
+    SELECT i.answers_since IS NOT NULL
+           AND (coalesce(i.recognised_run = pg_postmaster_start_time(), false)
+                OR pg_postmaster_start_time() NOT BETWEEN pg_catalog.now() - interval '30 seconds' AND pg_catalog.now()) AS answers
+    FROM mailroster.installation i;
+
 -- STABLE and without arguments, so that a plan checks it once, before it touches a row.
 CREATE FUNCTION gateway.answers() RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF EXISTS (SELECT FROM mailroster.installation i WHERE i.answers_since IS NOT NULL) THEN
+    IF (SELECT a.answers FROM mailroster.answering a) THEN
         RETURN true;
     END IF;
     RAISE EXCEPTION 'the roster is not complete yet'
