@@ -12,7 +12,7 @@ use serde_json::Value;
 const DEADLINE: Duration = Duration::from_mins(2);
 
 /// All of a store that is not about time or ids.
-const DUMP: &str = "
+pub const DUMP: &str = "
     SELECT concat_ws(' ', 'address', canonical, owner, origin, is_alias, display_name, attributes, disabled, shut, closing) AS line FROM mailroster.address
     UNION ALL SELECT concat_ws(' ', 'key', key) FROM mailroster.address_key
     UNION ALL SELECT concat_ws(' ', 'link', a.canonical, p.canonical, l.owner, l.made_row) FROM mailroster.link l

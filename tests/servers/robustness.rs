@@ -4,7 +4,7 @@
 use crate::scene::{Scene, message, reconciling, resource, stalled};
 use crate::support::operator::Settings;
 use crate::support::resources::condition;
-use crate::support::{self, Cluster, ControlPlane, Database, Operator, Postgres, eventually, folder, tools};
+use crate::support::{self, Cluster, ControlPlane, Database, Operator, eventually, folder, tools};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -172,45 +172,4 @@ async fn u4_a_deleted_namespace_leaves_its_rows_undeclared_and_purges_revokes_an
     }
     assert_eq!(scene.database.text(&rows).await, before);
     assert_eq!(scene.database.text("SELECT count(*) FROM mailroster.waiting").await, "0");
-}
-
-#[tokio::test]
-async fn c11_u7_while_the_store_is_away_only_what_changed_says_so_and_it_heals() {
-    let cluster = support::control_plane().await;
-    let postgres = Postgres::start(&folder::own("store-away")).await;
-    let (database, namespace) = (postgres.fresh_database().await, cluster.fresh_namespace().await);
-    let operator = Operator::start(&database, &[&namespace]).await;
-    let yaml = [
-        resource("InternalDomain", "acme", "{domain: acme.example}"),
-        resource("EmailAddress", "info", "{address: info@acme.example}"),
-        resource("EmailAddress", "sales", "{address: sales@acme.example, displayName: Sales}"),
-        resource("EmailAddress", "retain", "{address: retain@acme.example}"),
-    ];
-    cluster.apply(&namespace, &yaml.concat()).await;
-    for name in ["info", "sales", "retain"] {
-        cluster.wait_ready("EmailAddress", &namespace, name).await;
-    }
-    let before = cluster.get("EmailAddress", &namespace, "info").await.unwrap();
-
-    postgres.kill().await;
-    let changed = resource("EmailAddress", "sales", "{address: sales@acme.example, displayName: Other}")
-        + &resource("EmailAddress", "new", "{address: new@acme.example}");
-    cluster.apply(&namespace, &changed).await;
-    for name in ["sales", "new"] {
-        let seen = cluster.wait_reason("EmailAddress", &namespace, name, "StoreUnavailable").await;
-        assert!(reconciling(&seen), "{seen:#}");
-    }
-    // U7: nothing holds up the end of what is retained.
-    cluster.delete("EmailAddress", &namespace, "retain").await;
-    cluster.wait_gone("EmailAddress", &namespace, "retain").await;
-    assert_eq!(version(&cluster.get("EmailAddress", &namespace, "info").await.unwrap()), version(&before), "in force, it keeps its status");
-    assert_eq!(operator.get("/livez").await.0, 200);
-
-    postgres.start_again().await;
-    for name in ["sales", "new"] {
-        cluster.wait_ready("EmailAddress", &namespace, name).await;
-    }
-    assert_eq!(database.text("SELECT display_name FROM mailroster.address WHERE owner = 'sales'").await, "Other");
-    wait_text(&database, "SELECT count(*) FROM mailroster.address WHERE owner IS NULL", "1").await;
-    assert_eq!(version(&cluster.get("EmailAddress", &namespace, "info").await.unwrap()), version(&before), "C3");
 }

@@ -144,17 +144,20 @@ impl Tenant {
 
     /// What a query gives now: each row's values with commas between them, in order.
     pub async fn rows(&self, sql: &str) -> Vec<String> {
+        self.try_rows(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    async fn try_rows(&self, sql: &str) -> Result<Vec<String>, sqlx::Error> {
         let query =
             format!("SELECT array_to_string(ARRAY(SELECT value FROM json_each_text(row_to_json(q))), ',', '') FROM ({sql}) q ORDER BY 1");
-        let rows = sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_all(&self.database.pool).await;
-        rows.unwrap_or_else(|error| panic!("{sql}: {error}"))
+        sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_all(&self.database.pool).await
     }
 
     /// Waits until a query gives these rows.
     pub async fn until(&self, sql: &str, expected: &[&str]) {
-        eventually(PATIENCE, sql, async || {
-            let found = self.rows(sql).await;
-            if found == expected { Ok(()) } else { Err(found) }
+        eventually(PATIENCE, sql, async || match self.try_rows(sql).await {
+            Ok(found) if found == expected => Ok(()),
+            other => Err(other),
         })
         .await;
     }

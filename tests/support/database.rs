@@ -30,14 +30,15 @@ impl Database {
     /// Moves the database's clock on (back, when negative), and wakes whoever listens. From the first call on `mailroster.now()` is
     /// the server's time plus an offset; before it, the product's own function.
     pub async fn move_clock(&self, seconds: i64) {
-        // SECURITY DEFINER: roles that may call the clock may not read its table.
+        // SECURITY DEFINER: roles that may call the clock may not read its table. A statement that began before this one may meet the new
+        // function, and its table as it was: without a row.
         let replace = "
             CREATE TABLE IF NOT EXISTS mailroster.test_clock (ahead interval NOT NULL);
             INSERT INTO mailroster.test_clock SELECT interval '0' WHERE NOT EXISTS (SELECT FROM mailroster.test_clock);
             GRANT SELECT ON mailroster.test_clock TO PUBLIC;
             CREATE OR REPLACE FUNCTION mailroster.now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
                 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-                AS 'SELECT pg_catalog.now() + (SELECT ahead FROM mailroster.test_clock)';";
+                AS 'SELECT pg_catalog.now() + coalesce((SELECT ahead FROM mailroster.test_clock), interval ''0'')';";
         let mut transaction = self.pool.begin().await.expect("begin");
         sqlx::raw_sql(replace).execute(&mut *transaction).await.expect("replace the clock");
         sqlx::query("UPDATE mailroster.test_clock SET ahead = ahead + make_interval(secs => $1)")

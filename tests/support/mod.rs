@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod cluster;
 pub mod control_plane;
 pub mod database;
+pub mod dice;
 pub mod folder;
 pub mod migrate;
 pub mod operator;
@@ -18,6 +19,7 @@ pub mod resources;
 pub mod rights;
 pub mod tools;
 pub mod wait;
+pub mod wire;
 
 pub use cluster::Cluster;
 pub use control_plane::ControlPlane;
@@ -26,6 +28,7 @@ pub use operator::Operator;
 pub use postgres::Postgres;
 pub use proxy::Proxy;
 pub use wait::eventually;
+pub use wire::Wire;
 
 use tokio::sync::OnceCell;
 

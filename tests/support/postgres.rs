@@ -14,15 +14,37 @@ use tokio::sync::Mutex;
 const START: Duration = Duration::from_mins(1);
 /// Each test has some pools and a controller with one of its own.
 const CONNECTIONS: &str = "max_connections=300";
+/// Room for an empty roster and some thousand rows.
+const SMALL_DISK: &str = "24m";
 
 pub struct Postgres {
     folder: PathBuf,
+    settings: Vec<String>,
+    /// A folder that only the server sees as a disk of its own.
+    small_disk: Option<PathBuf>,
     server: Mutex<Option<Server>>,
 }
 
 impl Postgres {
     /// Makes a cluster in `folder`/pg, starts it and migrates the database `base` that fresh ones are copied from.
     pub async fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &[]).await
+    }
+
+    /// The same with settings of its own: `max_connections=20`.
+    pub async fn start_with(folder: &Path, settings: &[&str]) -> Self {
+        Self::make(folder, settings, false).await
+    }
+
+    /// The same with a tablespace `small` on a disk of [`SMALL_DISK`], which databases can be moved to.
+    pub async fn start_with_small_disk(folder: &Path) -> Self {
+        let postgres = Self::make(folder, &[], true).await;
+        let disk = postgres.small_disk.as_ref().expect("a small disk").display();
+        postgres.execute(&format!("CREATE TABLESPACE small LOCATION '{disk}'")).await;
+        postgres
+    }
+
+    async fn make(folder: &Path, settings: &[&str], small_disk: bool) -> Self {
         let folder = folder.join("pg");
         own(&folder);
         let data = folder.join("data");
@@ -30,7 +52,12 @@ impl Postgres {
         let output = as_owner(&tools::postgres("initdb")).args(arguments).arg(&data).output().expect("initdb");
         assert!(output.status.success(), "initdb failed: {}", String::from_utf8_lossy(&output.stderr));
 
-        let postgres = Self { folder, server: Mutex::new(None) };
+        let small_disk = small_disk.then(|| folder.join("small"));
+        if let Some(disk) = &small_disk {
+            own(disk);
+        }
+        let settings = settings.iter().map(ToString::to_string).collect();
+        let postgres = Self { folder, settings, small_disk, server: Mutex::new(None) };
         postgres.start_again().await;
         postgres.execute("CREATE DATABASE base").await;
         migrate::migrate(&postgres.url("base")).await;
@@ -43,12 +70,17 @@ impl Postgres {
     pub async fn start_again(&self) {
         let data = self.folder.join("data");
         let mut arguments = vec!["-D".to_owned(), data.display().to_string(), "-k".to_owned(), self.folder.display().to_string()];
-        for setting in ["listen_addresses=", "fsync=off", "full_page_writes=off", "max_wal_size=2GB", CONNECTIONS] {
-            arguments.extend(["-c".to_owned(), setting.to_owned()]);
+        let settings = ["listen_addresses=", "fsync=off", "full_page_writes=off", "max_wal_size=2GB", CONNECTIONS].map(str::to_owned);
+        for setting in settings.iter().chain(&self.settings) {
+            arguments.extend(["-c".to_owned(), setting.clone()]);
         }
-        let program = tools::postgres("postgres");
+        let mut program = tools::postgres("postgres");
         // QUIT ends its own children at once too; KILL would leave them to notice by themselves.
-        let (name, death_signal, user) = ("postgres", "QUIT", owner());
+        let (name, death_signal, mut user) = ("postgres", "QUIT", owner());
+        if let Some(disk) = &self.small_disk {
+            (program, arguments) = on_small_disk(disk, &program, arguments);
+            user = None;
+        }
         let log_folder = self.folder.parent().expect("a folder");
         let mut server =
             Server::start(Start { name, program: &program, arguments, environment: Vec::new(), log_folder, death_signal, user });
@@ -64,6 +96,25 @@ impl Postgres {
             server.signal("QUIT");
             server.wait(Duration::from_secs(30)).await;
         }
+    }
+
+    /// Takes a copy of all databases as they are now, while the server runs.
+    pub async fn back_up(&self) {
+        let mut backup = tokio::process::Command::from(as_owner(&tools::postgres("pg_basebackup")));
+        backup.args(["-U", "postgres", "--checkpoint=fast", "--no-sync", "-h"]).arg(&self.folder).arg("-D").arg(self.folder.join("copy"));
+        let output = backup.output().await.expect("pg_basebackup");
+        assert!(output.status.success(), "pg_basebackup failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Puts the copy in the place of the data of a server that is stopped.
+    pub fn restore(&self) {
+        let [data, newer, copy] = ["data", "newer", "copy"].map(|name| self.folder.join(name));
+        std::fs::rename(&data, newer).and_then(|()| std::fs::rename(copy, data)).expect("put the copy in place");
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join(".s.PGSQL.5432")
     }
 
     /// Where a database of this server is, for our `--store` and for psql alike.
@@ -86,6 +137,23 @@ impl Postgres {
         connection.execute(AssertSqlSafe(sql.to_owned())).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
         connection.close().await.expect("close a connection");
     }
+}
+
+/// A program and its arguments such that the server finds a small disk in `disk`, and no other process does. It goes with the server.
+fn on_small_disk(disk: &Path, server: &Path, arguments: Vec<String>) -> (PathBuf, Vec<String>) {
+    let (unshare, become_user) = match owner() {
+        Some(user) => (vec!["--mount"], format!("--reuid {user} --regid {user} --init-groups")),
+        None => (vec!["--user", "--map-current-user", "--keep-caps", "--mount"], String::new()),
+    };
+    let script = format!(
+        "mount -t tmpfs -o size={SMALL_DISK},mode=700{} tmpfs \"$0\" && exec setpriv --pdeathsig QUIT {become_user} -- \"$@\"",
+        owner().map(|user| format!(",uid=$(id -u {user}),gid=$(id -g {user})")).unwrap_or_default()
+    );
+    let mut all: Vec<String> = unshare.into_iter().map(str::to_owned).collect();
+    all.extend(["--", "sh", "-c", &script].map(str::to_owned));
+    all.extend([disk.display().to_string(), server.display().to_string()]);
+    all.extend(arguments);
+    (PathBuf::from("unshare"), all)
 }
 
 /// Postgres refuses to run as root: then its package's user runs it.
