@@ -47,6 +47,8 @@ pub trait Observer: Send + Sync {
     fn reconciled(&self, kind: Kind, in_force: bool, changed: bool);
     fn store_failed(&self, error: &StoreError, took: Duration);
     fn queue(&self, depth: usize, age: Duration);
+    /// All that was declared when leadership began has been planned, and what was planned is in force.
+    fn settled(&self, took: Duration);
     fn password(&self, result: &'static str, took: Duration);
     /// How many resources of a kind rows name and no list has (U6).
     fn missing(&self, kind: Kind, count: usize);
@@ -77,6 +79,8 @@ pub struct Engine<S> {
     answering: bool,
     /// The store is an older copy: nothing is planned before mail servers wait (V3).
     older: bool,
+    /// Since when it runs, until all of it has been planned once.
+    unsettled: Option<Instant>,
     rest: Duration,
     rest_until: Option<Instant>,
     /// What broke a batch, until it is tried again.
@@ -121,6 +125,7 @@ impl<S: Surroundings> Engine<S> {
             sight: Sight::default(),
             answering: start.answering,
             older: false,
+            unsettled: Some(Instant::now()),
             rest: REST.0,
             rest_until: None,
             set_aside: Vec::new(),
@@ -164,6 +169,10 @@ impl<S: Surroundings> Engine<S> {
 
     /// What is done when no key is dirty: mail servers are answered, missing owners looked for.
     async fn calm(&mut self) -> Result<(), StoreError> {
+        if let Some(began) = self.unsettled.take() {
+            self.observer.settled(began.elapsed());
+            tracing::info!(resources = self.roster.resources().count(), "all that is declared has been planned once");
+        }
         // V3: an alias that still waits for its finalizer would be an unknown recipient.
         if !self.answering && !self.roster.resources().any(crate::plan::desired::Resource::lacks_finalizer) {
             self.answer().await?;

@@ -45,6 +45,7 @@ pub struct Metrics {
     batch_duration: Histogram,
     queue_depth: Gauge,
     queue_age: Fraction,
+    settling: Fraction,
     store_calls: Family<ByCall, Histogram, fn() -> Histogram>,
     store_errors: Family<ByCall, Counter>,
     api_calls: Family<ByVerbAndKind, Histogram, fn() -> Histogram>,
@@ -82,6 +83,7 @@ impl Metrics {
             batch_duration: seconds(),
             queue_depth: Gauge::default(),
             queue_age: Fraction::default(),
+            settling: Fraction::default(),
             store_calls: Family::new_with_constructor(seconds),
             store_errors: Family::default(),
             api_calls: Family::new_with_constructor(seconds),
@@ -105,6 +107,8 @@ impl Metrics {
         all.register("queue_depth", "Resources that wait for a batch", metrics.queue_depth.clone());
         let help = "How long the oldest of them has waited";
         all.register_with_unit("queue_age", help, Unit::Seconds, metrics.queue_age.clone());
+        let help = "From leadership until all that was declared had been planned once; 0 before";
+        all.register_with_unit("settling_duration", help, Unit::Seconds, metrics.settling.clone());
         let help = "Calls to the store, those that failed included";
         all.register_with_unit("store_call_duration", help, Unit::Seconds, metrics.store_calls.clone());
         all.register("store_errors", "Calls to the store that failed", metrics.store_errors.clone());
@@ -160,6 +164,11 @@ impl Metrics {
     pub fn queue(&self, waiting: i64, oldest: Duration) {
         self.queue_depth.set(waiting);
         self.queue_age.set(oldest.as_secs_f64());
+    }
+
+    /// All that was declared when leadership began has been planned once.
+    pub fn settled(&self, took: Duration) {
+        self.settling.set(took.as_secs_f64());
     }
 
     /// A call to the store came back.

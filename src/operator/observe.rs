@@ -36,6 +36,10 @@ impl Observer for Metrics {
         self.missing(kind, i64::try_from(count).unwrap_or(i64::MAX));
     }
 
+    fn settled(&self, took: Duration) {
+        self.settled(took);
+    }
+
     fn password(&self, result: &'static str, took: Duration) {
         let result = match result {
             "hashed" => Hashed::Hashed,

@@ -9,6 +9,7 @@ fn every_series_is_registered_under_a_full_name_with_its_unit() {
     metrics.reconciled(Kind::EmailAddress, Ended::Changed);
     metrics.batch(3, Duration::from_millis(20));
     metrics.queue(2, Duration::from_millis(1500));
+    metrics.settled(Duration::from_millis(800));
     metrics.store_call("read", Duration::from_millis(3), true);
     metrics.api_call("patch", "EmailAddress", Duration::from_millis(3), true);
     metrics.watched(Kind::EmailAddress, 7);
@@ -28,6 +29,7 @@ fn every_series_is_registered_under_a_full_name_with_its_unit() {
         "mailroster_batch_duration_seconds_count 1",
         "mailroster_queue_depth 2",
         "mailroster_queue_age_seconds 1.5",
+        "mailroster_settling_duration_seconds 0.8",
         "mailroster_store_call_duration_seconds_count{call=\"read\"} 1",
         "mailroster_store_errors_total{call=\"read\"} 1",
         "mailroster_api_request_duration_seconds_count{verb=\"patch\",kind=\"EmailAddress\"} 1",
