@@ -24,7 +24,12 @@ impl Database {
 
     /// A pool whose connections act as `role`, with its rights and no others: what a mail server may see.
     pub fn as_role(&self, role: &str) -> PgPool {
-        pool(options(&self.url).options([("role", role)]))
+        pool(self.options_as(role))
+    }
+
+    /// The same for one connection of the caller's own.
+    pub fn options_as(&self, role: &str) -> PgConnectOptions {
+        options(&self.url).options([("role", role)])
     }
 
     /// Moves the database's clock on (back, when negative), and wakes whoever listens. From the first call on `mailroster.now()` is

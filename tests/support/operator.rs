@@ -91,6 +91,11 @@ impl Operator {
         self.settings.clone()
     }
 
+    /// Its process, for `/proc`.
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
     pub fn log(&self) -> String {
         self.server.log()
     }
