@@ -2,6 +2,7 @@
 //! elsewhere ([`super::retry`]), and nothing is written without standing ([`super::standing`]).
 
 use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -27,11 +28,14 @@ use crate::plan::reason::Reason;
 /// A write that takes longer has failed.
 const CALL: Duration = Duration::from_secs(15);
 
+/// Events that one Recorder remembers at the most.
+const REMEMBERED: usize = 256;
+
 /// How to write. Clones share the connections.
 #[derive(Clone)]
 pub struct Pen {
     client: kube::Client,
-    recorder: Recorder,
+    recorder: Arc<Mutex<(Recorder, usize)>>,
     pub metrics: Metrics,
     standing: Standing,
 }
@@ -75,10 +79,27 @@ pub struct Failed {
     pub error: String,
 }
 
+fn recorder(client: &kube::Client) -> Recorder {
+    let reporter = Reporter { controller: "mailroster".to_owned(), instance: Some(super::lease::holder()) };
+    Recorder::new(client.clone(), reporter)
+}
+
 impl Pen {
     pub fn new(client: kube::Client, metrics: Metrics, standing: Standing) -> Self {
-        let reporter = Reporter { controller: "mailroster".to_owned(), instance: Some(super::lease::holder()) };
-        Self { recorder: Recorder::new(client.clone(), reporter), client, metrics, standing }
+        let recorder = Arc::new(Mutex::new((recorder(&client), 0)));
+        Self { recorder, client, metrics, standing }
+    }
+
+    /// Who publishes the next Event. A Recorder remembers each Event for minutes, to count repetitions in place of telling them again, and
+    /// goes through all it remembers at each publication: after [`REMEMBERED`] it makes way for one that remembers nothing, or a thousand
+    /// Events at once would cost a million steps.
+    fn recorder(&self) -> Recorder {
+        let mut current = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.1 >= REMEMBERED {
+            *current = (recorder(&self.client), 0);
+        }
+        current.1 += 1;
+        current.0.clone()
     }
 
     /// A call with its deadline, for as long as this process may write. None: it may not, and is about to end.
@@ -143,7 +164,7 @@ impl Pen {
         if reason == Reason::LastSuperAdministratorKept {
             self.metrics.last_super_kept();
         }
-        if let Some(Err(failed)) = self.call("publish", "Event", self.recorder.publish(&event, &reference)).await {
+        if let Some(Err(failed)) = self.call("publish", "Event", self.recorder().publish(&event, &reference)).await {
             tracing::debug!(error = failed.error, "an event could not be published");
         }
     }

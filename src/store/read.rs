@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -41,7 +42,7 @@ pub struct Scope {
 /// The parts of a scope that the queries take.
 #[derive(Default)]
 struct Names {
-    addresses: BTreeSet<String>,
+    addresses: BTreeSet<CanonicalAddress>,
     domains: BTreeSet<String>,
     namespaces: BTreeSet<String>,
     roles: Vec<Value>,
@@ -52,8 +53,10 @@ impl Names {
         let mut names = Self::default();
         for subject in &slice.subjects {
             for address in subject.addresses() {
-                names.addresses.insert(address.to_string());
-                names.domains.insert(address.domain().to_string());
+                names.addresses.insert(address.clone());
+                if !names.domains.contains(address.domain_text()) {
+                    names.domains.insert(address.domain_text().to_owned());
+                }
             }
             match subject {
                 Subject::Domain(domain) => {
@@ -75,7 +78,7 @@ impl Names {
 async fn ask<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
     connection: &mut PgConnection,
     sql: &'static str,
-    input: &Value,
+    input: &(impl Serialize + Sync),
 ) -> Result<Vec<T>, StoreError> {
     let Json(rows): Json<Vec<T>> = sqlx::query_scalar(sql).bind(Json(input)).fetch_one(connection).await?;
     Ok(rows)
@@ -157,7 +160,7 @@ impl Store {
         &self,
         what: &str,
         sql: &'static str,
-        input: &Value,
+        input: &(impl Serialize + Sync),
     ) -> Result<Vec<T>, StoreError> {
         deadline(what, SHORT, async {
             let mut connection = self.pool().acquire().await?;
@@ -179,14 +182,16 @@ impl Store {
         let mut transaction = self.pool().begin().await?;
         sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *transaction).await?;
         let c = &mut *transaction;
+        // Five queries take the same list: it is written out once.
+        let addresses = &*to_raw_value(&names.addresses).map_err(|error| StoreError::Row(error.to_string()))?;
         let micros: i64 = sqlx::query_scalar("SELECT (extract(epoch FROM mailroster.now()) * 1000000)::bigint").fetch_one(&mut *c).await?;
         let now = jiff::Timestamp::from_microsecond(micros).map_err(|error| StoreError::Row(error.to_string()))?;
         let mut observed = Observed::default();
         read_domains(c, &mut observed, scope, &names).await?;
         let purging = read_waiting(c, &mut observed, &names).await?;
-        read_addresses(c, &mut observed, &names, &purging).await?;
-        read_rights(c, &mut observed, &names).await?;
-        read_rest(c, &mut observed, scope, &names).await?;
+        read_addresses(c, &mut observed, &names, addresses, &purging).await?;
+        read_rights(c, &mut observed, &names, addresses).await?;
+        read_rest(c, &mut observed, scope, &names, addresses).await?;
         read_absences(c, &mut observed, scope).await?;
         transaction.commit().await?;
         Ok((observed, now))
@@ -194,7 +199,7 @@ impl Store {
 }
 
 async fn read_domains(c: &mut PgConnection, observed: &mut Observed, scope: &Scope, names: &Names) -> Result<(), StoreError> {
-    let rows: Vec<DomainJson> = ask(c, DOMAINS, &json!(names.domains)).await?;
+    let rows: Vec<DomainJson> = ask(c, DOMAINS, &names.domains).await?;
     observed.domains = rows.into_iter().map(|row| (DomainName::from_store(&row.name), row.into())).collect();
     // A new domain must not lie above somebody else's.
     let missing: Vec<_> = scope
@@ -213,8 +218,8 @@ async fn read_domains(c: &mut PgConnection, observed: &mut Observed, scope: &Sco
 }
 
 /// Reads what waits; answers with the addresses that wait for their purge.
-async fn read_waiting(c: &mut PgConnection, observed: &mut Observed, names: &Names) -> Result<BTreeSet<String>, StoreError> {
-    let rows: Vec<WaitJson> = ask(c, WAITING, &json!(names.domains)).await?;
+async fn read_waiting(c: &mut PgConnection, observed: &mut Observed, names: &Names) -> Result<BTreeSet<CanonicalAddress>, StoreError> {
+    let rows: Vec<WaitJson> = ask(c, WAITING, &names.domains).await?;
     let mut purging = BTreeSet::new();
     for row in rows {
         let action = match row.action.as_str() {
@@ -223,7 +228,7 @@ async fn read_waiting(c: &mut PgConnection, observed: &mut Observed, names: &Nam
             _ => WaitAction::Unlink,
         };
         if action == WaitAction::Purge {
-            purging.insert(row.address.clone());
+            purging.insert(CanonicalAddress::from_store(&row.address));
         }
         let wait = Wait { since: row.since, held: row.held, approved: row.approved };
         observed.waiting.insert((CanonicalAddress::from_store(&row.address), action), wait);
@@ -235,27 +240,28 @@ async fn read_addresses(
     c: &mut PgConnection,
     observed: &mut Observed,
     names: &Names,
-    purging: &BTreeSet<String>,
+    addresses: &RawValue,
+    purging: &BTreeSet<CanonicalAddress>,
 ) -> Result<(), StoreError> {
-    let links: Vec<LinkJson> = ask(c, LINKS, &json!(names.addresses)).await?;
+    let links: Vec<LinkJson> = ask(c, LINKS, &addresses).await?;
     let mut wanted = names.addresses.clone();
     for link in links {
         // Its own row for a primary's mode; its aliases' rows where a purge takes them along.
-        wanted.insert(link.primary.clone());
-        if purging.contains(&link.primary) {
-            wanted.insert(link.alias.clone());
+        let (alias, primary) = (CanonicalAddress::from_store(&link.alias), CanonicalAddress::from_store(&link.primary));
+        wanted.insert(primary.clone());
+        if purging.contains(&primary) {
+            wanted.insert(alias.clone());
         }
-        let primary = CanonicalAddress::from_store(&link.primary);
         let row = LinkRow { primary, namespace: link.namespace, owner: link.owner, origin: link.origin, made_row: link.made_row };
-        observed.links.insert(CanonicalAddress::from_store(&link.alias), row);
+        observed.links.insert(alias, row);
     }
-    let rows: Vec<AddressJson> = ask(c, ADDRESSES, &json!(wanted)).await?;
+    let rows: Vec<AddressJson> = ask(c, ADDRESSES, &wanted).await?;
     for row in rows {
         let (address, row, reports) = row.split();
         observed.addresses.insert(address.clone(), row);
         observed.reports.insert(address, reports);
     }
-    let rows: Vec<CredentialJson> = ask(c, CREDENTIALS, &json!(names.addresses)).await?;
+    let rows: Vec<CredentialJson> = ask(c, CREDENTIALS, &addresses).await?;
     for row in rows {
         let fingerprint = (0..row.fingerprint.len() / 2)
             .filter_map(|i| row.fingerprint.get(2 * i..2 * i + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()))
@@ -272,13 +278,21 @@ async fn read_addresses(
     Ok(())
 }
 
-async fn read_rights(c: &mut PgConnection, observed: &mut Observed, names: &Names) -> Result<(), StoreError> {
-    let rows: Vec<DelegationJson> = ask(c, DELEGATIONS, &json!(names.addresses)).await?;
+/// What the queries of roles and members take.
+#[derive(Serialize)]
+struct RolesInput<'a> {
+    addresses: &'a RawValue,
+    roles: &'a [Value],
+    namespaces: &'a BTreeSet<String>,
+}
+
+async fn read_rights(c: &mut PgConnection, observed: &mut Observed, names: &Names, addresses: &RawValue) -> Result<(), StoreError> {
+    let rows: Vec<DelegationJson> = ask(c, DELEGATIONS, &addresses).await?;
     for row in rows {
         let pair = (CanonicalAddress::from_store(&row.reader), CanonicalAddress::from_store(&row.mailbox));
         observed.delegations.insert(pair, DelegationRow { namespace: row.namespace, owner: row.owner, effective_at: row.effective_at });
     }
-    let input = json!({"addresses": names.addresses, "roles": names.roles, "namespaces": names.namespaces});
+    let input = RolesInput { addresses, roles: &names.roles, namespaces: &names.namespaces };
     let rows: Vec<RoleJson> = ask(c, ROLES, &input).await?;
     for row in rows {
         observed
@@ -310,7 +324,13 @@ async fn read_absences(c: &mut PgConnection, observed: &mut Observed, scope: &Sc
     Ok(())
 }
 
-async fn read_rest(c: &mut PgConnection, observed: &mut Observed, scope: &Scope, names: &Names) -> Result<(), StoreError> {
+async fn read_rest(
+    c: &mut PgConnection,
+    observed: &mut Observed,
+    scope: &Scope,
+    names: &Names,
+    addresses: &RawValue,
+) -> Result<(), StoreError> {
     let rows: Vec<SettingsJson> = ask(c, SETTINGS, &json!({"namespaces": names.namespaces, "domains": names.domains})).await?;
     observed.settings = rows.into_iter().map(|row| (row.namespace.clone(), row.into())).collect();
 
@@ -319,7 +339,7 @@ async fn read_rest(c: &mut PgConnection, observed: &mut Observed, scope: &Scope,
         address: String,
         at: jiff::Timestamp,
     }
-    let rows: Vec<Tombstone> = ask(c, TOMBSTONES, &json!(names.addresses)).await?;
+    let rows: Vec<Tombstone> = ask(c, TOMBSTONES, &addresses).await?;
     observed.tombstones = rows.into_iter().map(|row| (CanonicalAddress::from_store(&row.address), row.at)).collect();
 
     let keys: Vec<_> =
@@ -332,7 +352,7 @@ async fn read_rest(c: &mut PgConnection, observed: &mut Observed, scope: &Scope,
         }
     }
 
-    let rows: Vec<(String, String)> = ask(c, LEARNED, &json!(names.domains)).await?;
+    let rows: Vec<(String, String)> = ask(c, LEARNED, &names.domains).await?;
     for (key, domain) in rows {
         observed.learned.entry(DomainName::from_store(&domain)).or_default().insert(CanonicalAddress::from_store(&key));
     }
@@ -348,7 +368,7 @@ async fn read_rest(c: &mut PgConnection, observed: &mut Observed, scope: &Scope,
         let rows: Vec<NumbersJson> = ask(c, NUMBERS, &json!(count)).await?;
         observed.numbers = rows.into_iter().map(|row| (DomainName::from_store(&row.name), row.numbers())).collect();
     }
-    let rows: Vec<(String, String)> = ask(c, TRANSFERS, &json!(names.domains)).await?;
+    let rows: Vec<(String, String)> = ask(c, TRANSFERS, &names.domains).await?;
     observed.transfers = rows.into_iter().map(|(domain, to)| (DomainName::from_store(&domain), to)).collect();
     let handing: BTreeSet<String> = scope.handing_over.iter().chain(observed.transfers.keys()).map(ToString::to_string).collect();
     if !handing.is_empty() {

@@ -1,12 +1,16 @@
 //! Executes a plan's changes: one set-based statement for each run of changes of one sort, in one transaction behind the fence.
 
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
 use super::deadline::{LONG, deadline};
 use super::{Leader, StoreError};
+use crate::model::CanonicalAddress;
 use crate::plan::change::{Audit, Change};
+use crate::plan::observed::AddressRow;
 
 impl Leader {
     /// Executes changes in the order given, with their audit records, all or nothing.
@@ -28,83 +32,113 @@ impl Leader {
 }
 
 /// Runs a statement over a JSON array of rows, however many of them it touches.
-async fn put(c: &mut PgConnection, sql: &'static str, rows: &[Value]) -> Result<(), StoreError> {
+async fn put(c: &mut PgConnection, sql: &'static str, rows: &RawValue) -> Result<(), StoreError> {
     sqlx::query(sql).bind(Json(rows)).execute(c).await?;
     Ok(())
 }
 
 /// As [`put`], and a row that was not there to touch is a conflict.
-async fn put_all(c: &mut PgConnection, sql: &'static str, rows: &[Value]) -> Result<(), StoreError> {
+async fn put_all(c: &mut PgConnection, sql: &'static str, rows: &RawValue, count: usize) -> Result<(), StoreError> {
     let touched = sqlx::query(sql).bind(Json(rows)).execute(c).await?.rows_affected();
-    if usize::try_from(touched).ok() == Some(rows.len()) {
+    if usize::try_from(touched).ok() == Some(count) {
         return Ok(());
     }
     Err(StoreError::Conflict(sqlx::Error::RowNotFound))
 }
 
+/// The rows of a run, written out once for all the statements that take them.
+fn rows(run: &[Change]) -> Result<Box<RawValue>, StoreError> {
+    to_raw_value(&run.iter().map(row).collect::<Vec<_>>()).map_err(|error| StoreError::Row(error.to_string()))
+}
+
+/// A change as the row that its statement takes.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Row<'a> {
+    Address(AddressToWrite<'a>),
+    Other(Value),
+}
+
+/// Addresses come by the thousand: not by way of a tree of values.
+#[derive(Serialize)]
+struct AddressToWrite<'a> {
+    canonical: &'a CanonicalAddress,
+    domain: &'a str,
+    keys: &'a [String],
+    created_at: jiff::Timestamp,
+    #[serde(flatten)]
+    row: &'a AddressRow,
+}
+
+impl<'a> AddressToWrite<'a> {
+    fn of(canonical: &'a CanonicalAddress, row: &'a AddressRow) -> Self {
+        Self { canonical, domain: canonical.domain_text(), keys: &row.keys, created_at: row.created_at, row }
+    }
+}
+
 async fn execute_run(c: &mut PgConnection, run: &[Change]) -> Result<(), StoreError> {
-    let rows: Vec<Value> = run.iter().map(row).collect();
+    let rows = &*rows(run)?;
+    let count = run.len();
     match run.first() {
         None => Ok(()),
-        Some(Change::PutSettings { .. }) => put_all(c, PUT_SETTINGS, &rows).await,
+        Some(Change::PutSettings { .. }) => put_all(c, PUT_SETTINGS, rows, count).await,
         Some(Change::DeleteSettings { .. }) => {
-            put(c, "DELETE FROM mailroster.settings WHERE namespace IN (SELECT e->>'namespace' FROM jsonb_array_elements($1) e)", &rows)
+            put(c, "DELETE FROM mailroster.settings WHERE namespace IN (SELECT e->>'namespace' FROM jsonb_array_elements($1) e)", rows)
                 .await
         }
         Some(Change::TransferDomain { .. }) => {
             sqlx::query("SET CONSTRAINTS ALL DEFERRED").execute(&mut *c).await?;
             for sql in TRANSFER {
-                put(c, sql, &rows).await?;
+                put(c, sql, rows).await?;
             }
             Ok(())
         }
         Some(Change::PutDomain { .. }) => {
-            put_all(c, PUT_DOMAINS, &rows).await?;
-            put(c, PUT_DOMAIN_KEYS, &rows).await
+            put_all(c, PUT_DOMAINS, rows, count).await?;
+            put(c, PUT_DOMAIN_KEYS, rows).await
         }
-        Some(Change::DeleteMember { .. }) => put(c, DELETE_MEMBERS, &rows).await,
-        Some(Change::DeleteDelegation { .. }) => put(c, DELETE_DELEGATIONS, &rows).await,
-        Some(Change::DeleteLink { .. }) => put(c, DELETE_LINKS, &rows).await,
+        Some(Change::DeleteMember { .. }) => put(c, DELETE_MEMBERS, rows).await,
+        Some(Change::DeleteDelegation { .. }) => put(c, DELETE_DELEGATIONS, rows).await,
+        Some(Change::DeleteLink { .. }) => put(c, DELETE_LINKS, rows).await,
         Some(Change::PutAddress { .. }) => {
-            put_all(c, PUT_ADDRESSES, &rows).await?;
-            put(c, DELETE_KEYS, &rows).await?;
-            put(c, PUT_KEYS, &rows).await
+            put_all(c, PUT_ADDRESSES, rows, count).await?;
+            put(c, DELETE_KEYS, rows).await?;
+            put(c, PUT_KEYS, rows).await
         }
-        Some(Change::PutRole { .. }) => put_all(c, PUT_ROLES, &rows).await,
-        Some(Change::PutLink { .. }) => put_all(c, PUT_LINKS, &rows).await,
-        Some(Change::PutDelegation { .. }) => put_all(c, PUT_DELEGATIONS, &rows).await,
-        Some(Change::PutMember { .. }) => put_all(c, PUT_MEMBERS, &rows).await,
+        Some(Change::PutRole { .. }) => put_all(c, PUT_ROLES, rows, count).await,
+        Some(Change::PutLink { .. }) => put_all(c, PUT_LINKS, rows, count).await,
+        Some(Change::PutDelegation { .. }) => put_all(c, PUT_DELEGATIONS, rows, count).await,
+        Some(Change::PutMember { .. }) => put_all(c, PUT_MEMBERS, rows, count).await,
         Some(Change::PutCredential { .. }) => {
-            put(c, KEEP_HISTORY, &rows).await?;
-            put_all(c, PUT_CREDENTIALS, &rows).await?;
-            put(c, CUT_HISTORY, &rows).await
+            put(c, KEEP_HISTORY, rows).await?;
+            put_all(c, PUT_CREDENTIALS, rows, count).await?;
+            put(c, CUT_HISTORY, rows).await
         }
-        Some(Change::PutWait { .. }) => put_all(c, PUT_WAITS, &rows).await,
-        Some(Change::DeleteWait { .. }) => put(c, DELETE_WAITS, &rows).await,
-        Some(Change::PutDone { .. }) => put(c, PUT_DONE, &rows).await,
-        Some(Change::PutHandled { .. }) => put_all(c, PUT_HANDLED, &rows).await,
-        Some(Change::PutAbsence { .. }) => put_all(c, PUT_ABSENCES, &rows).await,
-        Some(Change::DeleteAbsence { .. }) => put(c, DELETE_ABSENCES, &rows).await,
-        Some(Change::PutNamespace { .. }) => put_all(c, PUT_NAMESPACES, &rows).await,
+        Some(Change::PutWait { .. }) => put_all(c, PUT_WAITS, rows, count).await,
+        Some(Change::DeleteWait { .. }) => put(c, DELETE_WAITS, rows).await,
+        Some(Change::PutDone { .. }) => put(c, PUT_DONE, rows).await,
+        Some(Change::PutHandled { .. }) => put_all(c, PUT_HANDLED, rows, count).await,
+        Some(Change::PutAbsence { .. }) => put_all(c, PUT_ABSENCES, rows, count).await,
+        Some(Change::DeleteAbsence { .. }) => put(c, DELETE_ABSENCES, rows).await,
+        Some(Change::PutNamespace { .. }) => put_all(c, PUT_NAMESPACES, rows, count).await,
         Some(Change::ConsumeLearned { .. }) => {
-            put(c, "DELETE FROM mailroster.learned_sender WHERE key IN (SELECT e->>'address' FROM jsonb_array_elements($1) e)", &rows).await
+            put(c, "DELETE FROM mailroster.learned_sender WHERE key IN (SELECT e->>'address' FROM jsonb_array_elements($1) e)", rows).await
         }
         Some(Change::ConsumeTransfer { .. }) => {
-            put(c, "DELETE FROM mailroster.transfer_request WHERE domain IN (SELECT e->>'domain' FROM jsonb_array_elements($1) e)", &rows)
+            put(c, "DELETE FROM mailroster.transfer_request WHERE domain IN (SELECT e->>'domain' FROM jsonb_array_elements($1) e)", rows)
                 .await
         }
-        Some(Change::DeleteRole { .. }) => put(c, DELETE_ROLES, &rows).await,
+        Some(Change::DeleteRole { .. }) => put(c, DELETE_ROLES, rows).await,
         Some(Change::DeleteAddress { .. }) => {
-            put(c, PUT_TOMBSTONES, &rows).await?;
-            put_all(c, DELETE_ADDRESSES, &rows).await
+            put(c, PUT_TOMBSTONES, rows).await?;
+            put_all(c, DELETE_ADDRESSES, rows, count).await
         }
-        Some(Change::DeleteDomain { .. }) => put_all(c, DELETE_DOMAINS, &rows).await,
+        Some(Change::DeleteDomain { .. }) => put_all(c, DELETE_DOMAINS, rows, count).await,
     }
 }
 
-/// A change as the row that its statement takes.
-fn row(change: &Change) -> Value {
-    match change {
+fn row(change: &Change) -> Row<'_> {
+    Row::Other(match change {
         Change::PutSettings { namespace, owner, settings: s } => json!({
             "namespace": namespace, "owner": owner,
             "password_min_length": s.password.min_length, "password_uppercase": s.password.uppercase, "password_lowercase": s.password.lowercase,
@@ -120,10 +154,7 @@ fn row(change: &Change) -> Value {
         Change::DeleteMember { address } | Change::ConsumeLearned { address } => json!({"address": address}),
         Change::DeleteDelegation { reader, mailbox } => json!({"reader": reader, "mailbox": mailbox}),
         Change::DeleteLink { alias, .. } => json!({"alias": alias}),
-        Change::PutAddress { address, row } => {
-            let more = json!({"canonical": address, "domain": address.domain().as_str(), "keys": row.keys, "created_at": row.created_at});
-            merge(row, more)
-        }
+        Change::PutAddress { address, row } => return Row::Address(AddressToWrite::of(address, row)),
         Change::PutRole { namespace, name, row } => merge(row, json!({"namespace": namespace, "name": name})),
         Change::PutLink { alias, row } => merge(row, json!({"alias": alias})),
         Change::PutDelegation { reader, mailbox, row } => {
@@ -151,7 +182,7 @@ fn row(change: &Change) -> Value {
         Change::PutNamespace { namespace, uid } => json!({"name": namespace, "uid": uid}),
         Change::DeleteRole { namespace, name } => json!({"namespace": namespace, "name": name}),
         Change::DeleteAddress { address, purge } => json!({"address": address, "purge": purge}),
-    }
+    })
 }
 
 fn merge<T: serde::Serialize>(row: &T, more: Value) -> Value {
@@ -178,7 +209,7 @@ async fn write_audit(c: &mut PgConnection, audit: &[Audit]) -> Result<(), StoreE
                    "before": entry.before, "after": entry.after})
         })
         .collect();
-    put(c, PUT_AUDIT, &rows).await
+    put(c, PUT_AUDIT, &to_raw_value(&rows).map_err(|error| StoreError::Row(error.to_string()))?).await
 }
 
 const PUT_SETTINGS: &str = "
