@@ -52,6 +52,10 @@ fn tenant(addresses: usize) -> Desired {
     Desired { resources: resources.into_iter().map(|r| (r.key.clone(), Arc::new(r))).collect(), ..Desired::default() }
 }
 
+/// The controller's own (see main.rs).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The median of five runs.
 fn median(mut run: impl FnMut()) -> Duration {
     let mut times: Vec<_> = (0..5)

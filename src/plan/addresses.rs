@@ -18,6 +18,8 @@ const LISTED_ALIASES: usize = 50;
 pub(super) fn settle(w: &mut Working<'_>) {
     let mut subjects = w.claimed(|s| if let Subject::Address(a) = s { Some(a.clone()) } else { None });
     subjects.extend(w.next.addresses.keys().cloned());
+    subjects.sort_unstable();
+    subjects.dedup();
     for address in subjects {
         settle_one(w, &address);
     }

@@ -3,6 +3,8 @@
 //! Changes are the difference between the rows as they are and as the steps of the plan left them, in an order that every constraint
 //! of the store accepts as it stands: rights end before the rows they name change, rows appear before rights name them.
 
+use std::sync::Arc;
+
 use super::desired::Action;
 use super::observed::{Absence, AddressRow, DelegationRow, DomainRow, LinkRow, RoleRow, Wait, WaitAction};
 use super::settings::Settings;
@@ -45,7 +47,7 @@ pub enum Change {
     },
     PutAddress {
         address: CanonicalAddress,
-        row: AddressRow,
+        row: Arc<AddressRow>,
     },
     PutRole {
         namespace: String,
@@ -127,8 +129,24 @@ pub enum Change {
 pub struct Audit {
     pub cause: Cause,
     pub subject: Subject,
-    pub before: Option<serde_json::Value>,
-    pub after: Option<serde_json::Value>,
+    pub before: Option<Record>,
+    pub after: Option<Record>,
+}
+
+/// A row as the audit log keeps it; written out only when it is written down.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[serde(untagged)]
+pub enum Record {
+    Settings(Settings),
+    Domain(DomainRow),
+    Address(Arc<AddressRow>),
+    Link(LinkRow),
+    Delegation(DelegationRow),
+    Role(RoleRow),
+    /// Namespace and name of the role.
+    Member((String, String)),
+    /// What has no row to show.
+    Text(&'static str),
 }
 
 /// Rows of one table before and after, by key; calls back for what appeared, changed or went.
@@ -164,10 +182,6 @@ fn compare<'a, K: Ord + 'a, V: PartialEq + 'a>(
     }
 }
 
-fn json<T: serde::Serialize>(row: Option<&T>) -> Option<serde_json::Value> {
-    row.and_then(|row| serde_json::to_value(row).ok())
-}
-
 /// Collects changes by phase and an audit record for each.
 #[derive(Default)]
 struct Difference {
@@ -180,9 +194,9 @@ impl Difference {
         self.changes.push((phase, change));
     }
 
-    fn tell<T: serde::Serialize>(&mut self, w: &Working<'_>, subject: Subject, before: Option<&T>, after: Option<&T>) {
+    fn tell<T: Clone>(&mut self, w: &Working<'_>, subject: Subject, record: fn(T) -> Record, before: Option<&T>, after: Option<&T>) {
         let cause = w.causes.get(&subject).cloned().unwrap_or(Cause { actor: "mailroster".to_owned(), reason: "Converged" });
-        self.audit.push(Audit { cause, subject, before: json(before), after: json(after) });
+        self.audit.push(Audit { cause, subject, before: before.cloned().map(record), after: after.cloned().map(record) });
     }
 }
 
@@ -191,7 +205,7 @@ pub(super) fn difference(w: &Working<'_>) -> (Vec<Change>, Vec<Audit>) {
     let mut d = Difference::default();
     let (before, after) = (w.before, &w.next);
     compare(&before.settings, &after.settings, |namespace, old, new| {
-        d.tell(w, Subject::Settings(namespace.clone()), old, new);
+        d.tell(w, Subject::Settings(namespace.clone()), Record::Settings, old, new);
         let namespace = namespace.clone();
         d.add(
             0,
@@ -203,7 +217,7 @@ pub(super) fn difference(w: &Working<'_>) -> (Vec<Change>, Vec<Audit>) {
     });
     domains(w, &mut d);
     compare(&before.members, &after.members, |address, old, new| {
-        d.tell(w, Subject::Member(address.clone()), old, new);
+        d.tell(w, Subject::Member(address.clone()), Record::Member, old, new);
         if old.is_some() {
             d.add(3, Change::DeleteMember { address: address.clone() });
         }
@@ -212,7 +226,7 @@ pub(super) fn difference(w: &Working<'_>) -> (Vec<Change>, Vec<Audit>) {
         }
     });
     compare(before.delegations.iter(), after.delegations.iter(), |(reader, mailbox), old, new| {
-        d.tell(w, Subject::Pair(reader.clone(), mailbox.clone()), old, new);
+        d.tell(w, Subject::Pair(reader.clone(), mailbox.clone()), Record::Delegation, old, new);
         let (reader, mailbox) = (reader.clone(), mailbox.clone());
         match new {
             Some(row) => d.add(6, Change::PutDelegation { reader, mailbox, row: row.clone() }),
@@ -220,7 +234,7 @@ pub(super) fn difference(w: &Working<'_>) -> (Vec<Change>, Vec<Audit>) {
         }
     });
     compare(before.links.iter(), after.links.iter(), |alias, old, new| {
-        d.tell(w, Subject::Link(alias.clone()), old, new);
+        d.tell(w, Subject::Link(alias.clone()), Record::Link, old, new);
         // A link that turns to another primary goes first: its old primary may become an alias in this very plan.
         if let Some(old) = old.filter(|old| new.is_none_or(|new| new.primary != old.primary)) {
             d.add(3, Change::DeleteLink { alias: alias.clone(), primary: old.primary.clone() });
@@ -230,14 +244,14 @@ pub(super) fn difference(w: &Working<'_>) -> (Vec<Change>, Vec<Audit>) {
         }
     });
     compare(before.addresses.iter_shared(), after.addresses.iter_shared(), |address, old, new| {
-        d.tell(w, Subject::Address(address.clone()), old.map(AsRef::as_ref), new.map(AsRef::as_ref));
+        d.tell(w, Subject::Address(address.clone()), Record::Address, old, new);
         match new {
-            Some(row) => d.add(4, Change::PutAddress { address: address.clone(), row: AddressRow::clone(row) }),
+            Some(row) => d.add(4, Change::PutAddress { address: address.clone(), row: row.clone() }),
             None => d.add(9, Change::DeleteAddress { address: address.clone(), purge: w.purged.get(address) == Some(&true) }),
         }
     });
     compare(&before.roles, &after.roles, |(namespace, name), old, new| {
-        d.tell(w, Subject::Role(namespace.clone(), name.clone()), old, new);
+        d.tell(w, Subject::Role(namespace.clone(), name.clone()), Record::Role, old, new);
         let (namespace, name) = (namespace.clone(), name.clone());
         match new {
             Some(row) => d.add(5, Change::PutRole { namespace, name, row: row.clone() }),
@@ -245,14 +259,14 @@ pub(super) fn difference(w: &Working<'_>) -> (Vec<Change>, Vec<Audit>) {
         }
     });
     for (address, password) in &w.passwords {
-        let told = password.phc.as_ref().map(|_| "password set").or(Some("fingerprint renewed"));
+        let told = if password.phc.is_some() { "password set" } else { "fingerprint renewed" };
         let cause = w.causes.get(&Subject::Address(address.clone())).cloned();
         let cause = cause.unwrap_or(Cause { actor: "mailroster".to_owned(), reason: "PasswordSet" });
         d.audit.push(Audit {
             cause,
             subject: Subject::Address(address.clone()),
-            before: json(Some(&"password")),
-            after: json(told.as_ref()),
+            before: Some(Record::Text("password")),
+            after: Some(Record::Text(told)),
         });
         d.add(7, Change::PutCredential { address: address.clone(), password: password.clone() });
     }
@@ -263,7 +277,7 @@ pub(super) fn difference(w: &Working<'_>) -> (Vec<Change>, Vec<Audit>) {
 
 fn domains(w: &Working<'_>, d: &mut Difference) {
     compare(&w.before.domains, &w.next.domains, |domain, old, new| {
-        d.tell(w, Subject::Domain(domain.clone()), old, new);
+        d.tell(w, Subject::Domain(domain.clone()), Record::Domain, old, new);
         match new {
             Some(row) => {
                 if let Some(old) = old.filter(|old| old.namespace != row.namespace) {

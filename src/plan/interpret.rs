@@ -46,7 +46,7 @@ impl Observed {
                 if row.is_alias && !was_alias && (self.links.aliases_of(address).next().is_some() || self.has_rights(address)) {
                     return Err(format!("{address}: named as a primary"));
                 }
-                self.addresses.insert(address.clone(), row.clone());
+                self.addresses.share(address.clone(), row.clone());
             }
             Change::PutRole { namespace, name, row } => {
                 self.roles.insert((namespace.clone(), name.clone()), row.clone());

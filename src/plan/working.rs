@@ -53,7 +53,9 @@ pub(super) struct Working<'a> {
     pub purged: BTreeMap<CanonicalAddress, bool>,
     /// Resources that count as ended because they were missing for a day (U6).
     pub gone: BTreeSet<ResourceKey>,
-    claims: BTreeMap<Subject, Vec<&'a Resource>>,
+    /// Every claim, in order of its subject and then of age; whose it is stands at the same place below.
+    subjects: Vec<Subject>,
+    claimants: Vec<&'a Resource>,
 }
 
 /// A credential to be written.
@@ -83,17 +85,14 @@ pub(super) enum Owner<'a> {
 
 impl<'a> Working<'a> {
     pub fn new(desired: &'a Desired, observed: &'a Observed, now: Timestamp) -> Self {
-        let mut claims: BTreeMap<Subject, Vec<&Resource>> = BTreeMap::new();
+        let mut claims: Vec<(Subject, &Resource)> = Vec::with_capacity(desired.resources.len());
         for resource in desired.resources.values() {
             if let Some(declared) = resource.active() {
-                for subject in declared.claims(&resource.key.namespace) {
-                    claims.entry(subject).or_default().push(resource);
-                }
+                claims.extend(declared.claims(&resource.key.namespace).into_iter().map(|subject| (subject, resource.as_ref())));
             }
         }
-        for claimants in claims.values_mut() {
-            claimants.sort_by(|a, b| a.seniority().cmp(&b.seniority()));
-        }
+        claims.sort_by(|(a, one), (b, other)| (a, one.seniority()).cmp(&(b, other.seniority())));
+        let (subjects, claimants): (Vec<_>, Vec<_>) = claims.into_iter().unzip();
         Self {
             desired,
             before: observed,
@@ -109,18 +108,23 @@ impl<'a> Working<'a> {
             rejected: BTreeMap::new(),
             purged: BTreeMap::new(),
             gone: BTreeSet::new(),
-            claims,
+            subjects,
+            claimants,
         }
     }
 
     /// Who claims a subject, oldest first.
     pub fn claimants(&self, subject: &Subject) -> &[&'a Resource] {
-        self.claims.get(subject).map_or(&[], Vec::as_slice)
+        let from = self.subjects.partition_point(|claimed| claimed < subject);
+        let count = self.subjects.iter().skip(from).take_while(|claimed| *claimed == subject).count();
+        self.claimants.get(from..from + count).unwrap_or_default()
     }
 
-    /// All claimed subjects of one sort.
-    pub fn claimed<T: Ord>(&self, pick: impl Fn(&Subject) -> Option<T>) -> BTreeSet<T> {
-        self.claims.keys().filter_map(pick).collect()
+    /// All claimed subjects of one sort, in order.
+    pub fn claimed<T: PartialEq>(&self, pick: impl Fn(&Subject) -> Option<T>) -> Vec<T> {
+        let mut found: Vec<T> = self.subjects.iter().filter_map(pick).collect();
+        found.dedup();
+        found
     }
 
     pub fn resource(&self, kind: Kind, namespace: &str, name: &str) -> Option<&'a Resource> {

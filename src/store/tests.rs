@@ -256,10 +256,10 @@ async fn a_foreign_store_is_left_untouched_and_what_was_not_in_view_stays() {
 
     let mut row = observed.addresses.get(&ann).unwrap().clone();
     row.display = "Anne".to_owned();
-    let seen = Change::PutAddress { address: ann.clone(), row: row.clone() };
+    let seen = Change::PutAddress { address: ann.clone(), row: row.clone().into() };
     row.created_at = now;
     row.display = "another".to_owned();
-    let unseen = Change::PutAddress { address: ann, row };
+    let unseen = Change::PutAddress { address: ann, row: row.into() };
     leader.execute(&[seen], &[]).await.unwrap();
     assert!(matches!(leader.execute(&[unseen], &[]).await, Err(StoreError::Conflict(_))));
     assert_eq!(texts(store, "SELECT display FROM mailroster.address").await, ["(Anne)"]);
