@@ -15,6 +15,10 @@ pub const NAME: &str = "mailroster";
 const DURATION: Duration = Duration::from_secs(15);
 const RENEW: Duration = Duration::from_secs(5);
 const CALL: Duration = Duration::from_secs(4);
+/// An answer that takes longer is slow.
+const SLOW: Duration = Duration::from_secs(2);
+/// After a failure, and up to twice as long.
+const SOON: Duration = Duration::from_millis(250);
 
 /// The Lease, held.
 pub struct Lease {
@@ -105,40 +109,63 @@ impl Lease {
     pub async fn keep(&self) -> Error {
         loop {
             let renewed = self.standing.last();
-            let pause = if renewed.elapsed() < RENEW { RENEW.saturating_sub(renewed.elapsed()) } else { Duration::from_secs(1) };
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep_until(renewed + RENEW).await;
             match tokio::time::timeout_at(renewed + GIVE_UP, self.renew()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(lost)) => return lost,
                 Err(_) => return Error::LeaseLost,
             }
+            if self.standing.last() == renewed {
+                tokio::time::sleep(SOON.mul_f64(1.0 + f64::from(super::retry::chance()) / 255.0)).await;
+            }
         }
     }
 
+    /// Asks once more when the first answer is slow, without giving it up: a connection may be dead, or the API server merely busy.
     async fn renew(&self) -> Result<(), Error> {
-        let mut held = self.held.lock().await;
-        let mut next = held.clone();
+        let asked = Instant::now();
+        let mut first = Box::pin(self.ask(asked));
+        tokio::select! {
+            answer = &mut first => answer,
+            () = tokio::time::sleep(SLOW) => {
+                tracing::warn!("the renewal of the Lease is slow; asking once more");
+                tokio::select! {
+                    answer = first => answer,
+                    answer = Box::pin(self.ask(asked)) => answer,
+                }
+            }
+        }
+    }
+
+    /// `asked`: when this renewal was first asked for.
+    async fn ask(&self, asked: Instant) -> Result<(), Error> {
+        let held = self.held.lock().await.clone();
+        let renewed = |lease: &LeaseObject| lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
+        let before = renewed(&held);
+        let mut next = held;
         if let Some(spec) = &mut next.spec {
             spec.renew_time = Some(MicroTime(super::stamp::micro()));
         }
-        let asked = Instant::now();
-        match tokio::time::timeout(CALL, self.api.replace(NAME, &PostParams::default(), &next)).await {
-            Ok(Ok(object)) => {
-                *held = object;
+        match self.api.replace(NAME, &PostParams::default(), &next).await {
+            Ok(object) => {
+                *self.held.lock().await = object;
                 self.standing.renewed(asked);
             }
-            Ok(Err(kube::Error::Api(status))) if status.code == 409 || status.code == 404 => {
+            Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {
                 // Somebody else wrote it. Ours only if it still names us.
-                match tokio::time::timeout(CALL, self.api.get_opt(NAME)).await {
-                    Ok(Ok(Some(object))) if object.spec.as_ref().and_then(|s| s.holder_identity.as_ref()) == Some(&self.holder) => {
-                        *held = object;
+                match self.api.get_opt(NAME).await {
+                    Ok(Some(object)) if object.spec.as_ref().and_then(|s| s.holder_identity.as_ref()) == Some(&self.holder) => {
+                        // Nobody but us changes that time: what was asked first came through, and only its answer is late.
+                        if renewed(&object) != before {
+                            self.standing.renewed(asked);
+                        }
+                        *self.held.lock().await = object;
                     }
-                    Ok(Ok(_)) => return Err(Error::LeaseLost),
-                    _ => {}
+                    Ok(_) => return Err(Error::LeaseLost),
+                    Err(error) => tracing::warn!(%error, "the Lease can't be read"),
                 }
             }
-            Ok(Err(error)) => tracing::warn!(%error, "the Lease could not be renewed"),
-            Err(_) => tracing::warn!("the Lease could not be renewed in time"),
+            Err(error) => tracing::warn!(%error, "the Lease could not be renewed"),
         }
         Ok(())
     }
