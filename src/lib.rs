@@ -32,6 +32,8 @@ pub mod api;
 pub mod cli;
 #[cfg(feature = "operator")]
 pub mod engine;
+#[cfg(feature = "operator")]
+mod fault;
 pub mod model;
 #[cfg(feature = "operator")]
 pub mod operator;

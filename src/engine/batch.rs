@@ -113,6 +113,7 @@ impl<S: Surroundings> Engine<S> {
             }
             match self.leader.execute(&plan.changes, &plan.audit).await {
                 Ok(()) => {
+                    crate::fault::reach("committed");
                     self.hand_out(seed, &scope, plan, began).await;
                     return Ok(());
                 }
@@ -161,16 +162,19 @@ impl<S: Surroundings> Engine<S> {
         }
         scope.count.extend(self.counting.within(&scope.slice.subjects));
         let (observed, now) = self.leader.store().observe(&scope).await?;
+        crate::fault::reach("read");
         self.schedule.set_clock(now);
         self.shelter(&scope, seed, &overdue).await?;
         let mut desired = Desired { overdue, namespaces, ..self.roster.desired(&scope.slice) };
         self.roster.add_unreadable_owners(&mut desired, &observed);
         let plan = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            #[cfg(debug_assertions)]
-            super::fault::strike(&desired);
+            crate::fault::strike(&desired);
             plan::plan(&desired, &observed, now)
         }));
         let plan = plan.map_err(|_| Failure::Broken("a panic while planning".to_owned()))?;
+        if !plan.changes.is_empty() {
+            crate::fault::reach("planned");
+        }
         Ok((scope, plan))
     }
 
@@ -274,6 +278,7 @@ impl<S: Surroundings> Engine<S> {
             let span = tracing::debug_span!("reconcile", kind = %key.kind, namespace = key.namespace, resource = key.name);
             span.in_scope(|| tracing::debug!(reason = %verdict.ready.reason, "planned"));
             let _ = self.outbox.send(Outcome::Verdict { key, verdict: Box::new(verdict) }).await;
+            crate::fault::reach("told");
         }
     }
 

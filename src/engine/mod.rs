@@ -6,8 +6,6 @@
 
 mod batch;
 mod counts;
-#[cfg(debug_assertions)]
-mod fault;
 mod inbox;
 mod passwords;
 mod schedule;
@@ -375,6 +373,7 @@ impl<S: Surroundings> Engine<S> {
 
     /// V3: everything that is declared has been planned and executed once.
     async fn answer(&mut self) -> Result<(), StoreError> {
+        crate::fault::reach("answering");
         match self.leader.answer().await {
             Ok(()) => {
                 self.answering = true;

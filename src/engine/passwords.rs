@@ -141,6 +141,7 @@ impl Passwords {
                 Work::Refused(_) => "refused",
             };
             observer.password(result, began.elapsed());
+            crate::fault::reach("hashed");
             let _ = inbox.send(Input::Worked { key: resource, task, work }).await;
         });
     }

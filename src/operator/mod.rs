@@ -132,6 +132,7 @@ async fn lead(
         taken = take_store(options, &identity) => taken?,
     };
     let leader = Arc::new(leader);
+    crate::fault::reach("leading");
     tracing::info!(epoch = leader.epoch(), installation = identity.installation, "leading");
 
     let (inbox, received) = mpsc::channel::<Input>(INBOX);
@@ -266,6 +267,9 @@ async fn follow_store(leader: Arc<Leader>, inbox: mpsc::Sender<Input>, stop: Can
                     return Ok(());
                 }
                 leader.forget(ids).await?;
+                if more {
+                    crate::fault::reach("heard");
+                }
                 // What came meanwhile told nobody: the outbox was not empty.
                 if more {
                     continue;

@@ -174,10 +174,12 @@ impl Write {
     pub async fn carry_out(mut self, pen: Pen) -> Done {
         let (mut wrote, mut written, mut failed) = (None, false, None);
         if let Some(new) = self.status.take() {
+            crate::fault::reach("status");
             match self.write_status(&pen, &new).await {
                 None => {}
                 Some(Ok(())) => {
                     (wrote, written) = (Some(new.digests), true);
+                    crate::fault::reach("status-written");
                     for told in new.told {
                         pen.publish(&self, told.reason, &told.message, told.warning).await;
                     }
@@ -190,9 +192,13 @@ impl Write {
                 pen.publish(&self, note.reason, &note.message, note.warning).await;
             }
             if let Some(finalizers) = self.finalizers.take() {
+                crate::fault::reach("finalizer");
                 match self.write_finalizers(&pen, finalizers).await {
                     None => {}
-                    Some(Ok(())) => written = true,
+                    Some(Ok(())) => {
+                        written = true;
+                        crate::fault::reach("finalizer-written");
+                    }
                     Some(Err(failure)) => failed = Some(failure),
                 }
             }

@@ -21,10 +21,12 @@ impl Leader {
     pub async fn execute(&self, changes: &[Change], audit: &[Audit]) -> Result<(), StoreError> {
         deadline("writing a batch", LONG, async {
             let mut transaction = self.begin().await?;
+            crate::fault::reach("begun");
             for run in changes.chunk_by(|a, b| std::mem::discriminant(a) == std::mem::discriminant(b)) {
                 execute_run(&mut transaction, run).await?;
             }
             write_audit(&mut transaction, audit).await?;
+            crate::fault::reach("uncommitted");
             transaction.commit().await
         })
         .await
