@@ -1,5 +1,6 @@
 //! Who may write: one process of one installation, and never one that was deposed (DESIGN 4 and 5).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::scene::resource;
@@ -72,9 +73,8 @@ async fn a_store_belongs_to_one_installation_until_it_is_taken_over() {
     let owner = database.text("SELECT id FROM mailroster.installation").await;
 
     let mut settings = Settings::new(cluster, &database, &[&namespace]).await;
-    let mut other = Operator::start_with(settings.clone()).await;
-    assert!(!other.ended(PATIENCE).await.success());
-    assert!(other.log().contains(&owner) && other.log().contains("--take-over-store"), "{}", other.tail());
+    let log = Operator::refused(settings.clone()).await;
+    assert!(log.contains(&owner) && log.contains("--take-over-store"), "{log}");
     assert_eq!(database.text("SELECT id FROM mailroster.installation").await, owner);
     assert_eq!(first.metric("mailroster_leader").await, Some(1.0));
 
@@ -93,9 +93,8 @@ async fn a_store_belongs_to_one_installation_until_it_is_taken_over() {
     cluster.wait_ready("EmailAddress", &namespace, "info").await;
 
     // Moved once: now the first is the stranger, and the other needs no flag any more.
-    let mut back = Operator::start_with(first.settings()).await;
-    assert!(!back.ended(PATIENCE).await.success());
-    assert!(back.log().contains(&taker), "{}", back.tail());
+    let log = Operator::refused(first.settings()).await;
+    assert!(log.contains(&taker), "{log}");
     assert!(other.terminate().await.success());
     let other = Operator::start_with(plain).await;
     other.says("leading").await;
@@ -117,7 +116,7 @@ async fn a_leader_stopped_amid_a_transaction_past_its_lease_writes_nothing_when_
     // More statuses than are written at a time; the API server's answers do not arrive.
     let renewal = |seen: &Seen| seen.is_lease() && seen.method == "PUT";
     let began = Instant::now();
-    proxy.answer(move |seen| if seen.is_status() || renewal(seen) { Answer::Held } else { Answer::Pass });
+    proxy.answer(|seen| if seen.is_status() { Answer::Held } else { Answer::Pass });
     let many = |fields: &str| -> String {
         (1..=80).map(|n| format!("EmailAddress/b{n} {{address: b{n}@acme.example, displayName: {fields}}}\n")).collect()
     };
@@ -137,6 +136,7 @@ async fn a_leader_stopped_amid_a_transaction_past_its_lease_writes_nothing_when_
                    AND wait_event_type = 'Lock' AND state = 'active'";
     tenant.until(waiting, &["1"]).await;
     let renewed = Instant::now();
+    proxy.answer(move |seen| if seen.is_status() || renewal(seen) { Answer::Held } else { Answer::Pass });
     eventually(PATIENCE, "the Lease is being renewed", async || proxy.seen(renewed, renewal).first().cloned()).await;
     first.freeze();
     let stopped = Instant::now();
@@ -166,4 +166,28 @@ async fn a_leader_stopped_amid_a_transaction_past_its_lease_writes_nothing_when_
     tenant.apply("EmailAddress/last {address: last@acme.example}").await;
     tenant.ready("EmailAddress/last").await;
     assert_eq!(second.metric("mailroster_leader").await, Some(1.0));
+}
+
+#[tokio::test]
+async fn a_leader_whose_renewals_are_answered_late_goes_on_leading() {
+    let (mut tenant, proxy) = Tenant::behind_proxy().await;
+    tenant.operator.says("leading").await;
+    // The API server has renewed the Lease, and only says so too late: of each two requests the first stays without an answer.
+    let (began, nth) = (Instant::now(), AtomicUsize::new(0));
+    let renewal = |seen: &Seen| seen.is_lease() && seen.method == "PUT";
+    proxy.answer(move |seen| {
+        let late = renewal(seen) && nth.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+        if late { Answer::Held } else { Answer::Pass }
+    });
+    eventually(PATIENCE, "three renewals", async || {
+        let seen = proxy.seen(began, renewal).len();
+        if seen >= 6 { Ok(()) } else { Err(format!("{seen}; {}", tenant.operator.tail())) }
+    })
+    .await;
+    tenant.apply("InternalDomain/acme {domain: acme.example}").await;
+    tenant.ready("InternalDomain/acme").await;
+    assert_eq!(tenant.operator.metric("mailroster_leader").await, Some(1.0));
+    assert!(tenant.operator.log().contains("the renewal of the Lease is slow"), "{}", tenant.operator.tail());
+    proxy.let_go();
+    assert!(tenant.operator.terminate().await.success());
 }

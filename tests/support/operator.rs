@@ -86,6 +86,17 @@ impl Operator {
         Ok(Self { settings, server, address })
     }
 
+    /// Starts one that ends by itself, and not well; returns its log. It may be gone before anybody could ask whether it is ready.
+    pub async fn refused(settings: Settings) -> String {
+        match Self::try_start_with(settings).await {
+            Err(message) => message,
+            Ok(mut operator) => {
+                assert!(!operator.ended(PATIENCE).await.success(), "{}", operator.tail());
+                operator.log()
+            }
+        }
+    }
+
     /// To start the same installation again, or a second replica of it.
     pub fn settings(&self) -> Settings {
         self.settings.clone()
@@ -147,6 +158,12 @@ impl Operator {
         self.server.kill();
     }
 
+    /// Takes the Lease out of a dead controller's hands, so that the next one need not wait until it runs out.
+    pub async fn release_lease(cluster: &Cluster, settings: &Settings) {
+        let nobody = serde_json::json!({"spec": {"holderIdentity": null}});
+        cluster.patch("Lease", &settings.system_namespace, "mailroster", &nobody).await;
+    }
+
     /// SIGTERM, and wait until it has ended.
     pub async fn terminate(&mut self) -> ExitStatus {
         self.server.signal("TERM");
@@ -158,6 +175,13 @@ impl Operator {
         self.server.wait(deadline).await
     }
 
+    /// Starts it again if it has ended by itself, as the kubelet would: on a busy machine a Lease may be lost.
+    pub async fn revive(&mut self) {
+        if self.server.exited().is_some() {
+            *self = Self::start_with(self.settings()).await;
+        }
+    }
+
     /// Stops and continues the process without ending it: a leader that slept through its Lease.
     pub fn freeze(&self) {
         self.server.signal("STOP");
@@ -165,6 +189,15 @@ impl Operator {
 
     pub fn thaw(&self) {
         self.server.signal("CONT");
+    }
+}
+
+impl Drop for Operator {
+    /// What the controller said is half of why a test failed, and its log goes with the run.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.tail());
+        }
     }
 }
 
