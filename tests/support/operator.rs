@@ -158,10 +158,12 @@ impl Operator {
         self.server.kill();
     }
 
-    /// Takes the Lease out of a dead controller's hands, so that the next one need not wait until it runs out.
+    /// Takes the Lease, if there is one yet, out of a dead controller's hands, so that the next one need not wait until it runs out.
     pub async fn release_lease(cluster: &Cluster, settings: &Settings) {
         let nobody = serde_json::json!({"spec": {"holderIdentity": null}});
-        cluster.patch("Lease", &settings.system_namespace, "mailroster", &nobody).await;
+        if cluster.get("Lease", &settings.system_namespace, "mailroster").await.is_some() {
+            cluster.patch("Lease", &settings.system_namespace, "mailroster", &nobody).await;
+        }
     }
 
     /// SIGTERM, and wait until it has ended.
