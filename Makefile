@@ -63,7 +63,7 @@ fmt-check:
 lint: ## clippy, warnings are errors
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-bench: ## What planning costs, beside a baseline measured in the same run
+bench: ## What planning and the controller cost, beside baselines of the same run; writes docs/performance.md (QUICK=1, LONG=1)
 	@$(ASSETS)
 	$(CARGO) bench --locked
 

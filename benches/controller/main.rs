@@ -1,8 +1,8 @@
 //! What the controller costs, on real servers, each figure beside a baseline that is measured in the same run.
 //!
-//! `make bench` measures everything. One measurement alone: `cargo bench --bench controller -- convergence`. `QUICK=1` measures with
-//! a tenth of the resources, to see whether everything works; `LONG=1` measures memory with 50,000 resources too. Missing a target is
-//! no failure; a figure that can't be had is.
+//! `make bench` measures everything and keeps the table in docs/performance.md. One measurement alone, printed only:
+//! `cargo bench --bench controller -- convergence`. `QUICK=1` measures with a tenth of the resources, to see whether everything works;
+//! `LONG=1` measures memory with 50,000 resources too. Missing a target is no failure; a figure that can't be had is.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,6 +19,7 @@ mod bare;
 mod convergence;
 mod idle;
 mod lock;
+mod machine;
 mod memory;
 mod passwords;
 mod process;
@@ -82,6 +83,11 @@ async fn measure(names: &[&str]) -> Result<()> {
         };
         rows.extend(measured.with_context(|| format!("failed to measure {name}"))?);
     }
-    println!("{}", report::table(&rows));
+    let machine = machine::describe(&stage).await?;
+    let table = report::table(&rows);
+    println!("{table}\n\n{machine}");
+    if names.is_empty() && !scale.quick {
+        report::keep(&format!("{machine}\n\n{table}"))?;
+    }
     Ok(())
 }

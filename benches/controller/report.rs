@@ -1,6 +1,14 @@
-//! What was measured, as a table.
+//! What was measured, as a table, and the document that keeps it.
 
+use std::fs;
 use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+/// Keeps the last full run, between these two lines.
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.md");
+const BEGIN: &str = "<!-- make bench writes from here -->";
+const END: &str = "<!-- to here -->";
 
 /// One line of the table.
 #[derive(Debug, Clone)]
@@ -53,6 +61,14 @@ pub fn table(rows: &[Row]) -> String {
     let rule = widths.map(|width| "-".repeat(width)).join(" | ");
     lines.insert(1, format!("| {rule} |"));
     lines.join("\n")
+}
+
+/// Replaces what the document says of the last run.
+pub fn keep(text: &str) -> Result<()> {
+    let document = fs::read_to_string(DOCUMENT).context("failed to read docs/performance.md")?;
+    let (head, rest) = document.split_once(BEGIN).context("docs/performance.md lacks the line where the results begin")?;
+    let (_, tail) = rest.split_once(END).context("docs/performance.md lacks the line where the results end")?;
+    fs::write(DOCUMENT, format!("{head}{BEGIN}\n{text}\n{END}{tail}")).context("failed to write docs/performance.md")
 }
 
 /// The middle one; of an even number the lower middle.
