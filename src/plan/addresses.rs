@@ -131,6 +131,7 @@ pub(super) fn new_row(w: &Working<'_>, address: &Address, namespace: &str, origi
         unlocked_at: None,
         codes_reset_at: None,
         created_at: w.now,
+        version: None,
     }
 }
 

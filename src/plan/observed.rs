@@ -86,6 +86,10 @@ pub struct AddressRow {
     pub codes_reset_at: Option<Timestamp>,
     #[serde(skip)]
     pub created_at: Timestamp,
+    /// What the store calls the state that was read; None: the row is new. A row that has another by the time it is written was edited
+    /// meanwhile, maybe where nothing is declared and the edit stands: it is read and planned again.
+    #[serde(skip)]
+    pub version: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -61,6 +61,7 @@ pub(super) struct AddressJson {
     pub unlocked_at: Option<Timestamp>,
     pub codes_reset_at: Option<Timestamp>,
     pub created_at: Timestamp,
+    pub version: u32,
     // Reports.
     pub failed_at_lock: u32,
     pub locked_at: Option<Timestamp>,
@@ -104,6 +105,7 @@ impl AddressJson {
             unlocked_at: self.unlocked_at,
             codes_reset_at: self.codes_reset_at,
             created_at: self.created_at,
+            version: Some(self.version),
         };
         (CanonicalAddress::from_store(&self.canonical), row, reports)
     }

@@ -165,6 +165,8 @@ fn comparable(of: &Observed, rows: &Observed) -> Observed {
     // Both know what was reported of rows that exist; only the world remembers the rest, and that nothing was reported.
     observed.reports.retain(|address, reports| rows.addresses.contains_key(address) && *reports != Reports::default());
     observed.learned.retain(|_, queue| !queue.is_empty());
+    // Only the store has versions of a row.
+    observed.addresses.values_mut().for_each(|row| row.version = None);
     observed.numbers.retain(|domain, _| rows.domains.contains_key(domain));
     // Their words are for people.
     observed.transfer_blockers.retain(|domain, blockers| rows.domains.contains_key(domain) && !blockers.is_empty());

@@ -26,11 +26,25 @@ impl Leader {
                 execute_run(&mut transaction, run).await?;
             }
             write_audit(&mut transaction, audit).await?;
+            ask_again(&mut transaction, changes).await?;
             crate::fault::reach("uncommitted");
             transaction.commit().await
         })
         .await
     }
+}
+
+/// U2: the deletion saw what was held when it began, and may have waited for a row since. What was reported up to here is seen here.
+async fn ask_again(c: &mut PgConnection, changes: &[Change]) -> Result<(), StoreError> {
+    let purged: Vec<_> = changes
+        .iter()
+        .filter_map(|change| if let Change::DeleteAddress { address, purge: true } = change { Some(json!(address)) } else { None })
+        .collect();
+    if purged.is_empty() {
+        return Ok(());
+    }
+    let held: bool = sqlx::query_scalar(HELD).bind(Json(purged)).fetch_one(c).await?;
+    if held { Err(StoreError::Conflict(sqlx::Error::RowNotFound)) } else { Ok(()) }
 }
 
 /// Runs a statement over a JSON array of rows, however many of them it touches.
@@ -68,13 +82,14 @@ struct AddressToWrite<'a> {
     domain: &'a str,
     keys: &'a [String],
     created_at: jiff::Timestamp,
+    version: Option<u32>,
     #[serde(flatten)]
     row: &'a AddressRow,
 }
 
 impl<'a> AddressToWrite<'a> {
     fn of(canonical: &'a CanonicalAddress, row: &'a AddressRow) -> Self {
-        Self { canonical, domain: canonical.domain_text(), keys: &row.keys, created_at: row.created_at, row }
+        Self { canonical, domain: canonical.domain_text(), keys: &row.keys, created_at: row.created_at, version: row.version, row }
     }
 }
 
@@ -103,6 +118,10 @@ async fn execute_run(c: &mut PgConnection, run: &[Change]) -> Result<(), StoreEr
         Some(Change::DeleteDelegation { .. }) => put(c, DELETE_DELEGATIONS, rows).await,
         Some(Change::DeleteLink { .. }) => put(c, DELETE_LINKS, rows).await,
         Some(Change::PutAddress { .. }) => {
+            let known = run.iter().filter(|change| matches!(change, Change::PutAddress { row, .. } if row.version.is_some())).count();
+            if known > 0 {
+                put_all(c, LOCK_ADDRESSES, rows, known).await?;
+            }
             put_all(c, PUT_ADDRESSES, rows, count).await?;
             put(c, DELETE_KEYS, rows).await?;
             put(c, PUT_KEYS, rows).await
@@ -253,6 +272,11 @@ INSERT INTO mailroster.domain_key (key, domain_id)
 SELECT k.key, d.id FROM jsonb_to_recordset($1) AS r(name text, keys jsonb) JOIN mailroster.domain d ON d.name = r.name, jsonb_array_elements_text(r.keys) AS k(key)
 ON CONFLICT (key) DO NOTHING";
 
+// A batch writes whole rows: one that somebody edited since it was read would lose the edit. (A transfer in this very batch is no edit.)
+const LOCK_ADDRESSES: &str = "
+SELECT a.id FROM jsonb_to_recordset($1) AS r(canonical text, version text) JOIN mailroster.address a ON a.canonical = r.canonical
+WHERE r.version IS NOT NULL AND a.xmin IN (r.version::xid, pg_current_xact_id()::xid) ORDER BY a.canonical FOR NO KEY UPDATE OF a";
+
 // A row of another created_at than the planned one was not in the plan's view (somebody made it meanwhile): it is not touched, and one
 // row too few is a conflict.
 const PUT_ADDRESSES: &str = "
@@ -387,6 +411,9 @@ const PUT_TOMBSTONES: &str = "
 INSERT INTO mailroster.tombstone (canonical, namespace)
 SELECT a.canonical, a.namespace FROM jsonb_to_recordset($1) AS r(address text, purge boolean) JOIN mailroster.address a ON a.canonical = r.address WHERE r.purge
 ON CONFLICT (canonical) DO UPDATE SET purged_at = EXCLUDED.purged_at, namespace = EXCLUDED.namespace";
+
+const HELD: &str = "
+SELECT EXISTS (SELECT FROM mailroster.held_address h WHERE h.address IN (SELECT jsonb_array_elements_text($1)))";
 
 // U2: what could have come up since the rows were read is asked again here.
 const DELETE_ADDRESSES: &str = "

@@ -27,6 +27,7 @@ mod links;
 mod logons;
 mod outage;
 mod passwords;
+mod races;
 mod reports;
 mod rights;
 mod robustness;
