@@ -10,7 +10,7 @@ ASSETS = KUBEBUILDER_ASSETS=$$(tests/tools/install); export KUBEBUILDER_ASSETS
 # What must never be in the functional core (api, model, plan).
 IMPURE = tokio hyper rustls sqlx kube-client
 
-.PHONY: help build demo test test-core generate generated ci fmt fmt-check lint bench licenses
+.PHONY: help build demo soak test test-core generate generated ci fmt fmt-check lint bench licenses
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -22,6 +22,11 @@ demo: ## Start everything on this machine and show what it does (KEEP=1 leaves i
 	@$(ASSETS)
 	$(CARGO) build --quiet --locked --bin mailroster --example demo
 	"$$($(CARGO) metadata --format-version 1 --no-deps --locked | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/examples/demo"
+
+soak: ## Random use and faults for SOAK_MINUTES (20), judged by two models; SOAK_SEED=N repeats a run
+	@$(ASSETS)
+	$(CARGO) build --quiet --locked --bin mailroster --example soak
+	"$$($(CARGO) metadata --format-version 1 --no-deps --locked | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/examples/soak"
 
 test: test-core ## All tests, on real servers; installs what they need first
 	@tests/tools/rules

@@ -12,6 +12,7 @@ mod options;
 mod render;
 mod retry;
 mod secrets;
+mod seen;
 mod shadow;
 mod shelter;
 mod slim;
@@ -24,6 +25,7 @@ mod write;
 mod writer;
 
 pub use options::Options;
+pub use seen::Seen;
 
 use std::sync::Arc;
 use std::time::Duration;

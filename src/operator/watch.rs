@@ -65,6 +65,13 @@ macro_rules! watched {
             })*
         }
 
+        /// A resource in JSON as the watch of its kind would hand it on, and what it showed of its status.
+        pub fn read(kind: Kind, json: &str) -> Result<(Resource, Shadow), serde_json::Error> {
+            match kind {
+                $(Kind::$kind => read_one::<api::$kind>(json),)*
+            }
+        }
+
         /// A kind's plural, as in its CustomResourceDefinition.
         pub fn plural(kind: Kind) -> String {
             match kind {
@@ -181,6 +188,14 @@ impl Watch {
         let _ = self.seen.send(Sighting::Gone(key.clone())).await;
         let _ = self.inbox.send(Input::Gone { key, seen }).await;
     }
+}
+
+fn read_one<K: Watched>(json: &str) -> Result<(Resource, Shadow), serde_json::Error> {
+    let object: Slim<K> = serde_json::from_str(json)?;
+    let key = key_of(K::KIND, object.metadata()).ok_or_else(|| serde::de::Error::missing_field("metadata.namespace"))?;
+    let status = object.status.as_ref().map(|text| serde_json::from_str::<K::Status>(text.get())).transpose()?;
+    let (shadow, last) = Shadow::of(object.metadata(), status.map(Into::into));
+    Ok((resource::<K>(&key, &object, None, last), shadow))
 }
 
 fn key_of(kind: Kind, meta: &ObjectMeta) -> Option<ResourceKey> {

@@ -14,6 +14,11 @@ impl Dice {
         Self(seed)
     }
 
+    /// The same from a seed that is known.
+    pub fn with_seed(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// A number from 0 up to, not including, `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

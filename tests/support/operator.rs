@@ -172,6 +172,11 @@ impl Operator {
         self.server.wait(Duration::from_secs(30)).await
     }
 
+    /// How it ended, if it did.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.server.exited()
+    }
+
     /// Waits until it ends by itself, as a deposed leader does.
     pub async fn ended(&mut self, deadline: Duration) -> ExitStatus {
         self.server.wait(deadline).await

@@ -101,6 +101,21 @@ impl Postgres {
         }
     }
 
+    /// Stops the server's first process without ending it: open connections go on, and nobody gets a new one.
+    pub async fn freeze(&self) {
+        self.signal("STOP").await;
+    }
+
+    pub async fn thaw(&self) {
+        self.signal("CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        if let Some(server) = self.server.lock().await.as_ref() {
+            server.signal(signal);
+        }
+    }
+
     /// Takes a copy of all databases as they are now, while the server runs.
     pub async fn back_up(&self) {
         let mut backup = tokio::process::Command::from(as_owner(&tools::postgres("pg_basebackup")));

@@ -1,0 +1,137 @@
+//! Faults, and the one who starts the controller again as a kubelet does.
+
+use std::time::{Duration, Instant};
+
+use crate::support::Operator;
+use crate::world::World;
+use serde_json::json;
+
+/// What ends a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restore {
+    StartController,
+    ThawController,
+    StartApiServer,
+    ThawApiServer,
+    StartPostgres,
+    ThawPostgres,
+}
+
+/// Ends the faults whose time has come, begins another when it is time, and starts a controller that ended by itself.
+pub async fn attend(world: &mut World, restarting: bool) {
+    let now = Instant::now();
+    let (due, rest) = std::mem::take(&mut world.restores).into_iter().partition(|(at, _)| *at <= now);
+    world.restores = rest;
+    let due: Vec<(Instant, Restore)> = due;
+    for (_, restore) in due {
+        end(world, restore).await;
+    }
+    attend_to_controller(world).await;
+    if now >= world.next_fault && world.restores.is_empty() {
+        begin(world, restarting).await;
+        let pause = Duration::from_millis(4_000 + world.fault_dice.below(12_000));
+        world.next_fault = Instant::now() + pause;
+    }
+}
+
+async fn begin(world: &mut World, restarting: bool) {
+    let choice = if restarting { world.fault_dice.below(10) } else { 4 + world.fault_dice.below(6) };
+    let pause = Duration::from_millis(500 + world.fault_dice.below(4_000));
+    let (what, restore) = match choice {
+        0 | 1 => {
+            if let Some(mut operator) = world.operator.take() {
+                operator.kill9();
+                world.bury(&operator);
+            }
+            ("kill the controller", Restore::StartController)
+        }
+        2 => {
+            let mut outcome = Ok(());
+            if let Some(mut operator) = world.operator.take() {
+                operator.terminate().await;
+                world.bury(&operator);
+            } else {
+                outcome = Err("there is none".to_owned());
+            }
+            world.note("fault: terminate the controller", &outcome);
+            world.restores.push((Instant::now() + pause / 4, Restore::StartController));
+            return;
+        }
+        3 | 4 => {
+            if let Some(operator) = &world.operator {
+                operator.freeze();
+            }
+            ("freeze the controller", Restore::ThawController)
+        }
+        5 => {
+            world.cluster.kill_api_server().await;
+            ("kill the API server", Restore::StartApiServer)
+        }
+        6 => {
+            world.cluster.freeze_api_server().await;
+            ("freeze the API server", Restore::ThawApiServer)
+        }
+        7 | 8 => {
+            world.postgres.kill().await;
+            ("kill Postgres", Restore::StartPostgres)
+        }
+        _ => {
+            world.postgres.freeze().await;
+            ("freeze Postgres", Restore::ThawPostgres)
+        }
+    };
+    world.note(&format!("fault: {what} for {pause:?}"), &Ok(()));
+    world.restores.push((Instant::now() + pause, restore));
+}
+
+async fn end(world: &mut World, restore: Restore) {
+    match restore {
+        Restore::StartController => start(world).await,
+        Restore::ThawController => {
+            if let Some(operator) = &world.operator {
+                operator.thaw();
+            }
+        }
+        Restore::StartApiServer => world.cluster.start_api_server().await,
+        Restore::ThawApiServer => world.cluster.thaw_api_server().await,
+        Restore::StartPostgres => world.postgres.start_again().await,
+        Restore::ThawPostgres => world.postgres.thaw().await,
+    }
+    println!("         ended: {restore:?}");
+}
+
+async fn start(world: &mut World) {
+    // Nobody gave the Lease back: else the next one would wait until it runs out.
+    let lease = json!({"spec": {"holderIdentity": null}});
+    let system = world.settings.system_namespace.clone();
+    drop(world.resources.merge("Lease", &system, "mailroster", &lease).await);
+    match Operator::try_start_with(world.settings.clone()).await {
+        Ok(operator) => world.operator = Some(operator),
+        Err(error) => world.note("fault: the controller did not start", &Err(error)),
+    }
+}
+
+/// One that ended by itself (its Lease was lost, say) is started again.
+pub async fn attend_to_controller(world: &mut World) {
+    if let Some(operator) = &mut world.operator
+        && let Some(status) = operator.exited()
+    {
+        let last = operator.log().lines().last().unwrap_or_default().to_owned();
+        if let Some(operator) = world.operator.take() {
+            world.bury(&operator);
+        }
+        world.note(&format!("ended by itself: the controller, with {status}: {last}"), &Ok(()));
+    }
+    let coming = world.restores.iter().any(|(_, restore)| *restore == Restore::StartController);
+    if world.operator.is_none() && !coming {
+        start(world).await;
+    }
+}
+
+/// Ends all faults.
+pub async fn stop(world: &mut World) {
+    for (_, restore) in std::mem::take(&mut world.restores) {
+        end(world, restore).await;
+    }
+    attend_to_controller(world).await;
+}

@@ -1,0 +1,78 @@
+//! Whether the controller's memory stays flat: its resident set in the first and in the last third of the time in which it is not
+//! restarted, each with the number of resources at that moment.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::world::World;
+
+const SAMPLES: u32 = 18;
+/// What one resource more may take, in kB.
+const EACH: u64 = 3;
+
+pub struct Memory {
+    every: Duration,
+    last: Option<Instant>,
+    process: Option<u32>,
+    /// Resident kB and resources.
+    samples: Vec<(u64, u64)>,
+}
+
+impl Memory {
+    pub fn new(of: Duration) -> Self {
+        Self { every: of / SAMPLES, last: None, process: None, samples: Vec::new() }
+    }
+
+    pub async fn sample(&mut self, world: &World) {
+        let Some(operator) = &world.operator else { return };
+        if self.last.is_some_and(|last| last.elapsed() < self.every) {
+            return;
+        }
+        // Another process has a memory of its own.
+        if self.process != Some(operator.pid()) {
+            self.process = Some(operator.pid());
+            self.samples.clear();
+        }
+        let status = std::fs::read_to_string(format!("/proc/{}/status", operator.pid())).unwrap_or_default();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+        let (Some(resident), Ok(all)) = (resident, world.resources.list_all().await) else { return };
+        self.last = Some(Instant::now());
+        self.samples.push((resident, all.len() as u64));
+    }
+
+    fn thirds(&self) -> Option<[(u64, u64); 2]> {
+        let third = self.samples.len() / 3;
+        let median = |samples: &[(u64, u64)]| {
+            let mut samples = samples.to_vec();
+            samples.sort_unstable();
+            samples.get(samples.len() / 2).copied()
+        };
+        // The very first is of a process that has hardly begun.
+        let first = median(self.samples.get(1..=third.max(1))?)?;
+        Some([first, median(self.samples.get(self.samples.len() - third.max(1)..)?)?])
+    }
+
+    /// The first samples of a run of minutes are of a process that is still growing into its work: a tenth is let pass.
+    pub fn judge(&self) -> Vec<String> {
+        let Some([first, last]) = self.thirds() else { return vec!["the controller's memory could not be looked at".to_owned()] };
+        let allowed = first.0 + first.0 / 10 + 2_048 + EACH * last.1.saturating_sub(first.1);
+        if last.0 > allowed { vec![format!("memory is not flat: {self}, allowed were {allowed} kB")] } else { Vec::new() }
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.thirds() {
+            Some([first, last]) => write!(
+                f,
+                "memory of one controller: {} kB with {} resources after a warm-up, {} kB with {} at the end ({} samples)",
+                first.0,
+                first.1,
+                last.0,
+                last.1,
+                self.samples.len()
+            ),
+            None => write!(f, "memory: {} samples", self.samples.len()),
+        }
+    }
+}
