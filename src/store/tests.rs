@@ -166,7 +166,9 @@ fn comparable(of: &Observed, rows: &Observed) -> Observed {
     observed.reports.retain(|address, reports| rows.addresses.contains_key(address) && *reports != Reports::default());
     observed.learned.retain(|_, queue| !queue.is_empty());
     // Only the store has versions of a row.
-    observed.addresses.values_mut().for_each(|row| row.version = None);
+    for address in observed.addresses.keys().cloned().collect::<Vec<_>>() {
+        observed.addresses.get_mut(&address).unwrap().version = None;
+    }
     observed.numbers.retain(|domain, _| rows.domains.contains_key(domain));
     // Their words are for people.
     observed.transfer_blockers.retain(|domain, blockers| rows.domains.contains_key(domain) && !blockers.is_empty());

@@ -46,7 +46,7 @@ async fn u1_a_whole_tenant_lives_and_ends_with_the_rights_of_the_manifests() {
     let holder = cluster.get("Lease", &system, "mailroster").await.unwrap()["spec"]["holderIdentity"].clone();
     assert!(holder.as_str().is_some_and(|holder| !holder.is_empty()), "{holder}");
     assert_eq!(cluster.get("Secret", &system, "mailroster").await.unwrap()["type"], "mailroster.dev/installation");
-    cluster.wait_event(&namespace, "sales", "Succeeded").await;
+    cluster.wait_event(&namespace, "it", "Succeeded").await;
 
     for (kind, name) in [("DelegateMailbox", "it-info"), ("AdminRole", "helpers"), ("AliasLink", "help"), ("EmailAddress", "sales")] {
         let resource = cluster.get(kind, &namespace, name).await.unwrap();
