@@ -10,7 +10,7 @@ ASSETS = KUBEBUILDER_ASSETS=$$(tests/tools/install); export KUBEBUILDER_ASSETS
 # What must never be in the functional core (api, model, plan).
 IMPURE = tokio hyper rustls sqlx kube-client
 
-.PHONY: help build demo soak test test-core generate generated ci fmt fmt-check lint bench licenses
+.PHONY: help build demo soak test test-long test-core generate generated ci fmt fmt-check lint bench licenses
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -32,6 +32,10 @@ test: test-core ## All tests, on real servers; installs what they need first
 	@tests/tools/rules
 	$(ASSETS)
 	tests/tools/run-tests
+
+test-long: ## The tests on the real servers with the sizes and times that take minutes
+	@$(ASSETS)
+	MAILROSTER_TEST_LONG=1 tests/tools/run-tests --test servers
 
 test-core: ## The functional core compiles without runtime, sockets and database
 	@$(CARGO) check --quiet --locked --lib --no-default-features
