@@ -34,6 +34,9 @@ use sight::Sight;
 
 /// Keys a batch takes at the most; their closure may be larger.
 const BATCH: usize = 1_000;
+/// How far apart batches begin that have nothing urgent in them. What a batch costs besides its resources is shared by more of them, here
+/// and in Postgres, and nobody waits for this long who comes alone.
+const APART: Duration = Duration::from_millis(100);
 /// How long the engine rests after the store failed, at first and at the most.
 const REST: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
@@ -79,6 +82,8 @@ pub struct Engine<S> {
     older: bool,
     /// Since when it runs, until all of it has been planned once.
     unsettled: Option<Instant>,
+    /// When the next batch may begin that has nothing urgent in it.
+    calm_until: Instant,
     rest: Duration,
     rest_until: Option<Instant>,
     /// What broke a batch, until it is tried again.
@@ -124,6 +129,7 @@ impl<S: Surroundings> Engine<S> {
             answering: start.answering,
             older: false,
             unsettled: Some(Instant::now()),
+            calm_until: Instant::now(),
             rest: REST.0,
             rest_until: None,
             set_aside: Vec::new(),
@@ -156,7 +162,8 @@ impl<S: Surroundings> Engine<S> {
             if !self.ready() {
                 continue;
             }
-            if self.has_work() {
+            if self.has_work() && self.begins_at() <= Instant::now() {
+                self.calm_until = Instant::now() + APART;
                 self.work(&stop).await?;
             }
             if !self.has_work() && self.ready() {
@@ -202,12 +209,22 @@ impl<S: Surroundings> Engine<S> {
         !self.dirty.is_empty() || !self.subjects.is_empty() || !self.ended.is_empty()
     }
 
+    /// When the work there is may begin: what takes something away, lets somebody in or comes from mail servers, at once; a full batch too.
+    fn begins_at(&self) -> Instant {
+        let urgent = self.dirty.first().is_some_and(|(calm, _, _)| !calm);
+        let now = urgent || self.dirty.len() >= BATCH || !self.subjects.is_empty() || !self.ended.is_empty();
+        if now { Instant::now() } else { self.calm_until }
+    }
+
     fn next_wake(&self) -> Option<Instant> {
         if let Some(until) = self.rest_until.filter(|until| *until > Instant::now()) {
             return Some(until);
         }
-        if self.older || (self.has_work() && self.has_listed_all()) {
+        if self.older {
             return Some(Instant::now());
+        }
+        if self.has_work() && self.has_listed_all() {
+            return Some(self.begins_at());
         }
         let aside = self.set_aside.iter().map(|(at, _)| *at).min();
         let sight = self.has_listed_all().then(|| self.sight.next());

@@ -39,7 +39,8 @@ pub struct Shadow {
 /// A condition, as far as the next one is compared with it.
 #[derive(Debug, Clone, Copy)]
 pub struct Transition {
-    kind: &'static str,
+    /// Its place in [`CONDITIONS`]: nine of these for each address.
+    kind: u8,
     pub status: bool,
     /// None: a reason that this version does not know.
     pub reason: Option<Reason>,
@@ -74,6 +75,10 @@ const CONDITIONS: [&str; 16] = [
     "LearningHeld",
 ];
 
+fn place(kind: &str) -> Option<u8> {
+    CONDITIONS.iter().position(|known| *known == kind).and_then(|place| u8::try_from(place).ok())
+}
+
 impl Shadow {
     /// From metadata and a status in our own types, so that fields the served definition lacks are not compared (C3).
     pub fn of(meta: &ObjectMeta, status: Option<Status>) -> (Self, Last) {
@@ -96,7 +101,7 @@ impl Shadow {
             .iter()
             .filter_map(|condition| {
                 Some(Transition {
-                    kind: CONDITIONS.iter().find(|kind| **kind == condition.type_)?,
+                    kind: place(&condition.type_)?,
                     status: condition.status == "True",
                     reason: condition.reason.parse().ok(),
                     seconds: condition.last_transition_time.0.as_second(),
@@ -115,6 +120,7 @@ impl Shadow {
 
     /// A condition as it was told last.
     pub fn transition(&self, kind: &str) -> Option<&Transition> {
+        let kind = place(kind)?;
         self.transitions.iter().find(|transition| transition.kind == kind)
     }
 
