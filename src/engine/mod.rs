@@ -107,13 +107,14 @@ pub struct Start<S> {
 
 impl<S: Surroundings> Engine<S> {
     pub fn new(start: Start<S>) -> Self {
+        let watched = start.expected.iter().map(|(_, namespace)| namespace.clone()).filter(|namespace| !namespace.is_empty()).collect();
         let passwords = Passwords::new(start.fingerprint_key, start.leader.store().clone(), start.inbox, start.observer.clone());
         Self {
             leader: start.leader,
             surroundings: start.surroundings,
             observer: start.observer,
             outbox: start.outbox,
-            roster: Roster::default(),
+            roster: Roster::watching(watched),
             dirty: BTreeSet::new(),
             queued: BTreeSet::new(),
             subjects: BTreeSet::new(),

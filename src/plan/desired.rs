@@ -20,6 +20,8 @@ pub struct Desired {
     /// Namespaces that are ending, or whose state may not be seen: there a resource's end does nothing but leave the row
     /// undeclared (U4). Kinds whose CRD is ending are spelled out namespace by namespace by whoever fills this in.
     pub sheltered: BTreeSet<(Kind, String)>,
+    /// The namespaces that this run watches; empty: all.
+    pub watched: BTreeSet<String>,
     /// Owners of rows that a complete list of this run lacks (U6), of the namespaces below.
     pub missing: BTreeSet<ResourceKey>,
     /// Those of them whose rows are in view, for their day may be over.
@@ -31,6 +33,12 @@ pub struct Desired {
 }
 
 impl Desired {
+    /// Whether what is declared in a namespace can be seen.
+    #[must_use]
+    pub fn watches(&self, namespace: &str) -> bool {
+        self.watched.is_empty() || self.watched.contains(namespace)
+    }
+
     /// Whether it would be among [`Self::missing`] if it were.
     #[must_use]
     pub fn is_sighted(&self, key: &ResourceKey) -> bool {

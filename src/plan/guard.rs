@@ -28,6 +28,10 @@ type Waits = Vec<((CanonicalAddress, WaitAction), Wait)>;
 
 pub(super) fn settle(w: &mut Working<'_>) {
     for (domain, waits) in by_domain(w) {
+        // Nobody could see that what ends is declared again: it goes on waiting until somebody watches the namespace.
+        if w.next.domains.get(&domain).is_some_and(|row| !w.desired.watches(&row.namespace)) {
+            continue;
+        }
         approve(w, &domain);
         let ripe_at = ripe_at(w, &domain, &waits);
         judge(w, &domain, &waits, &ripe_at);

@@ -22,6 +22,8 @@ pub struct Roster {
     /// When each was made.
     deleted: BTreeMap<ResourceKey, Timestamp>,
     sheltered: BTreeSet<(Kind, String)>,
+    /// Empty: all namespaces.
+    watched: BTreeSet<String>,
     /// Owners of rows that no list has (U6), by namespace.
     missing: BTreeMap<String, BTreeSet<ResourceKey>>,
     /// What was compared with the store's owners: kind, and namespace or "" for all.
@@ -51,6 +53,12 @@ impl Slice {
 }
 
 impl Roster {
+    /// A roster of these namespaces, or of all where none is named.
+    #[must_use]
+    pub fn watching(namespaces: BTreeSet<String>) -> Self {
+        Self { watched: namespaces, ..Self::default() }
+    }
+
     /// Takes in a resource as it is now. Returns whom that may concern besides itself: who else wants what it gave up.
     pub fn insert(&mut self, resource: Resource) -> BTreeSet<ResourceKey> {
         let freed = self.forget(&resource.key);
@@ -328,6 +336,7 @@ impl Roster {
             resources: slice.keys.iter().filter_map(|key| Some((key.clone(), self.resources.get(key)?.clone()))).collect(),
             deleted: self.deleted.keys().cloned().collect(),
             sheltered: self.sheltered.clone(),
+            watched: self.watched.clone(),
             ..Desired::default()
         }
     }

@@ -166,3 +166,24 @@ fn u6_r2_the_last_super_administrator_stays_when_the_role_vanishes() {
     world.advance(2 * DAY);
     assert_eq!(world.role_of("info@acme.example"), Some("super"));
 }
+
+#[test]
+fn u4_what_waits_in_a_namespace_that_is_not_watched_any_more_goes_on_waiting() {
+    let mut world = tenant(2);
+    world.delete("EmailAddress/r0 EmailAddress/r1 AliasLink/l");
+    assert!(world.waits("r1@acme.example", WaitAction::Shut) && world.waits("desk@acme.example", WaitAction::Unlink));
+    // Started anew with --namespaces elsewhere.
+    let mut desired = std::mem::take(&mut world.desired);
+    desired.deleted.clear();
+    world.desired.watched = ["elsewhere".to_owned()].into();
+    world.settle();
+    world.advance(2 * DAY);
+    assert!(!world.row("r1@acme.example").unwrap().shut && world.alias_of("desk@acme.example").is_some());
+    assert_eq!((readers(&world, 2), world.role_of("r0@acme.example")), (2, Some("r")));
+
+    // Watched again, what is declared by then stays open and what is not is shut.
+    world.desired = desired;
+    world.apply("EmailAddress/r0: {address: r0@acme.example}");
+    world.advance(10);
+    assert_eq!((world.row("r0@acme.example").unwrap().shut, world.row("r1@acme.example").unwrap().shut), (false, true));
+}
