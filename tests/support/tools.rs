@@ -33,3 +33,10 @@ pub fn postgres(program: &str) -> PathBuf {
     let newest = versions.pop().unwrap_or_else(|| panic!("{program} is not installed: apt-get install postgresql"));
     newest.join("bin").join(program)
 }
+
+/// The library that gives a process another clock (libfaketime), where Debian and its kin keep it.
+pub fn faketime() -> PathBuf {
+    let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let found = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|file| file.is_file());
+    found.expect("libfaketime is not installed: apt-get install libfaketime")
+}
