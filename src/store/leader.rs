@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use tokio::sync::Mutex;
 
-use super::deadline::{LONG, SHORT, deadline};
+use super::deadline::{LONG, SHORT, STATEMENT, deadline};
 use super::{Store, StoreError};
 
 /// Session lock of whoever writes the store.
@@ -106,7 +106,7 @@ impl DerefMut for Fenced<'_> {
 
 impl Fenced<'_> {
     pub async fn commit(self) -> Result<(), StoreError> {
-        self.transaction.commit().await?;
+        deadline("committing a transaction", STATEMENT, async { Ok::<_, StoreError>(self.transaction.commit().await?) }).await?;
         self.leader.batches.fetch_max(self.batches, Ordering::SeqCst);
         Ok(())
     }
@@ -175,6 +175,14 @@ impl Leader {
     /// [`StoreError::Deposed`] when a newer leader exists: stop writing anything, anywhere. [`StoreError::Older`] when the store is an
     /// older copy: [`Self::hush`] comes before anything else.
     pub(super) async fn begin(&self) -> Result<Fenced<'_>, StoreError> {
+        match deadline("beginning a transaction", STATEMENT, self.begin_now()).await {
+            // Somebody holds the fence's row: that tells nothing about what was to be written.
+            Err(StoreError::Refused { source, .. }) => Err(StoreError::Unavailable(source)),
+            begun => begun,
+        }
+    }
+
+    async fn begin_now(&self) -> Result<Fenced<'_>, StoreError> {
         let mut transaction = self.store.pool().begin().await?;
         let raised: Option<i64> = sqlx::query_scalar(
             "UPDATE mailroster.installation SET batches = batches + 1 WHERE epoch = $1 AND leader = $2 RETURNING batches",

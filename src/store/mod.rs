@@ -32,8 +32,8 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use deadline::{SHORT, deadline};
-use sqlx::Executor as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 
 /// No statement of ours takes longer than this on a healthy server.
 const STATEMENT_TIMEOUT: &str = "30s";
@@ -86,6 +86,9 @@ impl Store {
             .max_connections(8)
             .acquire_timeout(ACQUIRE)
             .after_connect(|connection, _| Box::pin(async move { connection.execute(KEEP_PARAMETERS_OUT_OF_LOGS).await.map(drop) }))
+            // What comes back from a call that was given up may be dead without anybody having noticed: kept for ever, it would hold its
+            // place in the pool.
+            .after_release(|connection, _| Box::pin(async move { answers(connection).await.map(|()| true) }))
             .connect_lazy_with(options.clone());
         Ok(Self { pool, options, password_file: location.password_file.clone() })
     }
@@ -132,6 +135,12 @@ impl Store {
         let rows = deadline("reading the counters", SHORT, asked).await?;
         Ok(rows.into_iter().map(|(function, count)| (function, u64::try_from(count).unwrap_or(0))).collect())
     }
+}
+
+/// Fails when the connection does not answer in time.
+async fn answers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let answered = tokio::time::timeout(ACQUIRE, connection.ping()).await;
+    answered.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
 }
 
 fn read_password(file: &std::path::Path) -> Result<String, StoreError> {

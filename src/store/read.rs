@@ -6,10 +6,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
-use sqlx::PgConnection;
 use sqlx::types::Json;
+use sqlx::{PgConnection, Postgres, Transaction};
 
-use super::deadline::{LONG, SHORT, deadline};
+use super::deadline::{SHORT, STATEMENT, deadline};
 use super::queries::{
     ABSENCES, ADDRESSES, CREDENTIALS, DELEGATIONS, DOMAINS, DOMAINS_BELOW, GUARDED, HANDLED, LEARNED, LINKS, MEMBERS, NAMESPACES, NUMBERS,
     OWNED, RIGHTS, ROLES, SETTINGS, SOURCES, TOMBSTONES, TRANSFER_BLOCKERS, TRANSFERS, UNFINISHED_DOMAINS, WAITING,
@@ -74,14 +74,17 @@ impl Names {
     }
 }
 
+/// What a deadline calls it.
+const READING: &str = "reading the rows of a batch";
+
 /// Runs a query that takes one JSON document and answers with one JSON array.
 async fn ask<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
     connection: &mut PgConnection,
     sql: &'static str,
     input: &(impl Serialize + Sync),
 ) -> Result<Vec<T>, StoreError> {
-    let Json(rows): Json<Vec<T>> = sqlx::query_scalar(sql).bind(Json(input)).fetch_one(connection).await?;
-    Ok(rows)
+    let asked = async { Ok::<Json<Vec<T>>, StoreError>(sqlx::query_scalar(sql).bind(Json(input)).fetch_one(connection).await?) };
+    Ok(deadline(READING, STATEMENT, asked).await?.0)
 }
 
 impl Store {
@@ -174,17 +177,11 @@ impl Store {
     /// # Errors
     /// The store's.
     pub async fn observe(&self, scope: &Scope) -> Result<(Observed, jiff::Timestamp), StoreError> {
-        deadline("reading the rows of a batch", LONG, self.observe_now(scope)).await
-    }
-
-    async fn observe_now(&self, scope: &Scope) -> Result<(Observed, jiff::Timestamp), StoreError> {
         let names = Names::of(&scope.slice);
-        let mut transaction = self.pool().begin().await?;
-        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *transaction).await?;
+        let (mut transaction, micros) = deadline(READING, STATEMENT, self.begin_reading()).await?;
         let c = &mut *transaction;
         // Five queries take the same list: it is written out once.
         let addresses = &*to_raw_value(&names.addresses).map_err(|error| StoreError::Row(error.to_string()))?;
-        let micros: i64 = sqlx::query_scalar("SELECT (extract(epoch FROM mailroster.now()) * 1000000)::bigint").fetch_one(&mut *c).await?;
         let now = jiff::Timestamp::from_microsecond(micros).map_err(|error| StoreError::Row(error.to_string()))?;
         let mut observed = Observed::default();
         read_domains(c, &mut observed, scope, &names).await?;
@@ -193,8 +190,17 @@ impl Store {
         read_rights(c, &mut observed, &names, addresses).await?;
         read_rest(c, &mut observed, scope, &names, addresses).await?;
         read_absences(c, &mut observed, scope).await?;
-        transaction.commit().await?;
+        deadline(READING, STATEMENT, async { Ok::<_, StoreError>(transaction.commit().await?) }).await?;
         Ok((observed, now))
+    }
+
+    /// One moment of the store, and its time in microseconds.
+    async fn begin_reading(&self) -> Result<(Transaction<'static, Postgres>, i64), StoreError> {
+        let mut transaction = self.pool().begin().await?;
+        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *transaction).await?;
+        let now = "SELECT (extract(epoch FROM mailroster.now()) * 1000000)::bigint";
+        let micros = sqlx::query_scalar(now).fetch_one(&mut *transaction).await?;
+        Ok((transaction, micros))
     }
 }
 

@@ -6,11 +6,14 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
-use super::deadline::{LONG, deadline};
+use super::deadline::{STATEMENT, deadline};
 use super::{Leader, StoreError};
 use crate::model::CanonicalAddress;
 use crate::plan::change::{Audit, Change};
 use crate::plan::observed::AddressRow;
+
+/// What a deadline calls it.
+const WRITING: &str = "writing a batch";
 
 impl Leader {
     /// Executes changes in the order given, with their audit records, all or nothing.
@@ -19,18 +22,15 @@ impl Leader {
     /// [`StoreError::Deposed`], [`StoreError::Conflict`] when a row was not as planned (somebody else wrote, or a purge met a new
     /// blocker), [`StoreError::Refused`] when a constraint forbids a change.
     pub async fn execute(&self, changes: &[Change], audit: &[Audit]) -> Result<(), StoreError> {
-        deadline("writing a batch", LONG, async {
-            let mut transaction = self.begin().await?;
-            crate::fault::reach("begun");
-            for run in changes.chunk_by(|a, b| std::mem::discriminant(a) == std::mem::discriminant(b)) {
-                execute_run(&mut transaction, run).await?;
-            }
-            write_audit(&mut transaction, audit).await?;
-            ask_again(&mut transaction, changes).await?;
-            crate::fault::reach("uncommitted");
-            transaction.commit().await
-        })
-        .await
+        let mut transaction = self.begin().await?;
+        crate::fault::reach("begun");
+        for run in changes.chunk_by(|a, b| std::mem::discriminant(a) == std::mem::discriminant(b)) {
+            execute_run(&mut transaction, run).await?;
+        }
+        write_audit(&mut transaction, audit).await?;
+        ask_again(&mut transaction, changes).await?;
+        crate::fault::reach("uncommitted");
+        transaction.commit().await
     }
 }
 
@@ -43,23 +43,28 @@ async fn ask_again(c: &mut PgConnection, changes: &[Change]) -> Result<(), Store
     if purged.is_empty() {
         return Ok(());
     }
-    let held: bool = sqlx::query_scalar(HELD).bind(Json(purged)).fetch_one(c).await?;
+    let asked = async { Ok::<bool, StoreError>(sqlx::query_scalar(HELD).bind(Json(purged)).fetch_one(c).await?) };
+    let held = deadline(WRITING, STATEMENT, asked).await?;
     if held { Err(StoreError::Conflict(sqlx::Error::RowNotFound)) } else { Ok(()) }
 }
 
 /// Runs a statement over a JSON array of rows, however many of them it touches.
 async fn put(c: &mut PgConnection, sql: &'static str, rows: &RawValue) -> Result<(), StoreError> {
-    sqlx::query(sql).bind(Json(rows)).execute(c).await?;
-    Ok(())
+    touch(c, sql, rows).await.map(drop)
 }
 
 /// As [`put`], and a row that was not there to touch is a conflict.
 async fn put_all(c: &mut PgConnection, sql: &'static str, rows: &RawValue, count: usize) -> Result<(), StoreError> {
-    let touched = sqlx::query(sql).bind(Json(rows)).execute(c).await?.rows_affected();
+    let touched = touch(c, sql, rows).await?;
     if usize::try_from(touched).ok() == Some(count) {
         return Ok(());
     }
     Err(StoreError::Conflict(sqlx::Error::RowNotFound))
+}
+
+async fn touch(c: &mut PgConnection, sql: &'static str, rows: &RawValue) -> Result<u64, StoreError> {
+    let executed = async { Ok(sqlx::query(sql).bind(Json(rows)).execute(c).await?.rows_affected()) };
+    deadline(WRITING, STATEMENT, executed).await
 }
 
 /// The rows of a run, written out once for all the statements that take them.
@@ -104,7 +109,8 @@ async fn execute_run(c: &mut PgConnection, run: &[Change]) -> Result<(), StoreEr
                 .await
         }
         Some(Change::TransferDomain { .. }) => {
-            sqlx::query("SET CONSTRAINTS ALL DEFERRED").execute(&mut *c).await?;
+            let deferred = async { Ok::<_, StoreError>(sqlx::query("SET CONSTRAINTS ALL DEFERRED").execute(&mut *c).await?) };
+            deadline(WRITING, STATEMENT, deferred).await?;
             for sql in TRANSFER {
                 put(c, sql, rows).await?;
             }
