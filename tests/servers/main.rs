@@ -36,6 +36,8 @@ mod robustness;
 mod scene;
 mod store_anew;
 mod store_faults;
+mod store_room;
+mod store_wire;
 mod support_itself;
 mod tenant;
 mod watching;

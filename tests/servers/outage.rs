@@ -17,9 +17,19 @@ pub const KINDS: [&str; 6] = ["AccountSettings", "InternalDomain", "EmailAddress
 /// A tenant whose store is on a Postgres that the test may kill.
 pub async fn tenant_on(folder: &str) -> (Tenant, Postgres) {
     let postgres = Postgres::start(&folder::own(folder)).await;
+    (tenant_on_server(&postgres).await, postgres)
+}
+
+/// A tenant on a server that the test has made for itself.
+pub async fn tenant_on_server(postgres: &Postgres) -> Tenant {
     let database = postgres.fresh_database().await;
     let store = database.url.clone();
-    (tenant_through(database, store).await, postgres)
+    tenant_through(database, store).await
+}
+
+/// Whether tests may take minutes.
+pub fn is_long() -> bool {
+    std::env::var_os("MAILROSTER_TEST_LONG").is_some()
 }
 
 /// A tenant whose controller reaches the store by another way than the test does.

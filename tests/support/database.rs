@@ -22,6 +22,11 @@ impl Database {
         Self { name: name.to_owned(), url: url.to_owned(), pool: pool(options(url)) }
     }
 
+    /// The same with connections of its own.
+    pub fn again(&self) -> Self {
+        Self::new(&self.name, &self.url)
+    }
+
     /// A pool whose connections act as `role`, with its rights and no others: what a mail server may see.
     pub fn as_role(&self, role: &str) -> PgPool {
         pool(self.options_as(role))

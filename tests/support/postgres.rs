@@ -141,11 +141,12 @@ impl Postgres {
         format!("postgres://postgres@{socket}/{database}")
     }
 
-    /// A new database, migrated and empty. It stays until the server's folder goes.
+    /// A new database, migrated and empty, on the small disk where there is one. It stays until the server's folder goes.
     pub async fn fresh_database(&self) -> Database {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name = format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        self.execute(&format!("CREATE DATABASE {name} TEMPLATE base")).await;
+        let tablespace = if self.small_disk.is_some() { "TABLESPACE small" } else { "" };
+        self.execute(&format!("CREATE DATABASE {name} TEMPLATE base {tablespace}")).await;
         Database::new(&name, &self.url(&name))
     }
 

@@ -91,7 +91,13 @@ async fn accept(listener: TcpListener, socket: PathBuf, orders: watch::Receiver<
         let most = orders.borrow().most_bytes;
         let left = match most {
             0 => u64::MAX,
-            most => dice.lock().expect("dice").get_or_insert_with(|| Dice::new("where connections are torn")).below(most),
+            // Evenly by size: most are torn early, and some carry much.
+            most => {
+                let mut dice = dice.lock().expect("dice");
+                let dice = dice.get_or_insert_with(|| Dice::new("where connections are torn"));
+                let doublings = dice.below(u64::from(most.ilog2()) + 1);
+                dice.below((most >> doublings) + 1)
+            }
         };
         let (socket, orders) = (socket.clone(), orders.clone());
         tokio::spawn(async move {
