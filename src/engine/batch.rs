@@ -84,6 +84,13 @@ impl<S: Surroundings> Engine<S> {
                     seeds.into_iter().for_each(|seed| self.take_in(seed));
                     return Ok(());
                 }
+                Err(Failure::Unseen(error)) => {
+                    seeds.push(seed);
+                    seeds.into_iter().for_each(|seed| self.take_in(seed));
+                    tracing::warn!(error, "the API server can't be asked what has ended; trying again in {:?}", self.rest);
+                    self.take_a_rest();
+                    return Ok(());
+                }
                 Err(Failure::Later(error)) => {
                     self.put_back(seed).await;
                     for rest in seeds {
@@ -204,7 +211,7 @@ impl<S: Surroundings> Engine<S> {
         if places.is_empty() {
             return Ok(());
         }
-        let sheltered = self.surroundings.sheltered(&places).await.map_err(Failure::unseen)?;
+        let sheltered = self.surroundings.sheltered(&places).await.map_err(Failure::Unseen)?;
         for (kind, namespace) in places.into_keys() {
             let now = sheltered.contains(&(kind, namespace.clone()));
             self.roster.shelter(kind, &namespace, now);
@@ -343,16 +350,10 @@ pub(super) enum Failure {
     Older,
     /// The store is away: the same again later.
     Later(StoreError),
+    /// The API server can't be asked what has ended, and nothing may be concluded from that: the same again later.
+    Unseen(String),
     /// Our own plan can't be carried out.
     Broken(String),
-}
-
-impl Failure {
-    /// The API server could not be asked, and nothing may be concluded from that.
-    pub(super) fn unseen(error: String) -> Self {
-        tracing::warn!(error, "the API server can't be asked what has ended");
-        Self::Later(StoreError::Unavailable(sqlx::Error::Io(std::io::Error::other(error))))
-    }
 }
 
 impl From<StoreError> for Failure {

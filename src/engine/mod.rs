@@ -64,8 +64,8 @@ pub struct Engine<S> {
     roster: Roster,
     /// Keys to plan: the urgent ones first, each sort by age.
     dirty: BTreeSet<(bool, Instant, ResourceKey)>,
-    /// The keys that are in `dirty`.
-    queued: BTreeSet<ResourceKey>,
+    /// The keys that are in `dirty`, and where.
+    queued: BTreeMap<ResourceKey, (bool, Instant)>,
     subjects: BTreeSet<Subject>,
     ended: BTreeSet<ResourceKey>,
     listed: BTreeSet<(Kind, String)>,
@@ -116,7 +116,7 @@ impl<S: Surroundings> Engine<S> {
             outbox: start.outbox,
             roster: Roster::watching(watched),
             dirty: BTreeSet::new(),
-            queued: BTreeSet::new(),
+            queued: BTreeMap::new(),
             subjects: BTreeSet::new(),
             ended: BTreeSet::new(),
             listed: BTreeSet::new(),
@@ -250,9 +250,14 @@ impl<S: Surroundings> Engine<S> {
 
     fn touch(&mut self, key: ResourceKey) {
         let urgent = self.roster.get(&key).is_some_and(crate::plan::desired::Resource::is_urgent);
-        if self.queued.insert(key.clone()) {
-            self.dirty.insert((!urgent, Instant::now(), key));
+        let (calm, since) = self.queued.get(&key).copied().unwrap_or((!urgent, Instant::now()));
+        // What waited among many may have become urgent.
+        if calm && urgent {
+            self.dirty.remove(&(calm, since, key.clone()));
         }
+        let place = (calm && !urgent, since);
+        self.queued.insert(key.clone(), place);
+        self.dirty.insert((place.0, place.1, key));
     }
 
     fn absorb(&mut self, input: Input) {
@@ -435,6 +440,11 @@ impl<S: Surroundings> Engine<S> {
     fn store_failed(&mut self, error: &StoreError) {
         self.observer.store_failed(error, Duration::ZERO);
         tracing::warn!(%error, "the store can't be used; trying again in {:?}", self.rest);
+        self.take_a_rest();
+    }
+
+    /// Nothing is planned for a while, each time for longer until something comes through.
+    fn take_a_rest(&mut self) {
         self.rest_until = Some(Instant::now() + self.rest);
         self.rest = (self.rest * 2).min(REST.1);
     }

@@ -99,7 +99,7 @@ impl<S: Surroundings> Engine<S> {
         if keys.is_empty() {
             return Ok(keys);
         }
-        self.surroundings.absent(&keys).await.map_err(Failure::unseen)
+        self.surroundings.absent(&keys).await.map_err(Failure::Unseen)
     }
 
     /// The uids of the namespaces of a slice that live and may be seen. Asked for only where that matters.
@@ -112,7 +112,7 @@ impl<S: Surroundings> Engine<S> {
                 continue;
             }
             if !self.sight.uids.contains_key(&namespace) {
-                let uid = self.surroundings.namespace_uid(&namespace).await.map_err(Failure::unseen)?;
+                let uid = self.surroundings.namespace_uid(&namespace).await.map_err(Failure::Unseen)?;
                 self.sight.uids.insert(namespace.clone(), uid);
             }
             if let Some(Some(uid)) = self.sight.uids.get(&namespace) {

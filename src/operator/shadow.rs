@@ -9,6 +9,7 @@ use crate::api;
 use crate::model::ResourceKey;
 use crate::plan::desired::Last;
 use crate::plan::reason::Reason;
+use crate::plan::verdict::CONDITIONS;
 
 /// Something a watch saw.
 #[derive(Debug)]
@@ -54,26 +55,6 @@ impl Transition {
         Timestamp::from_second(self.seconds).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
-
-/// Every condition that some kind carries.
-const CONDITIONS: [&str; 16] = [
-    "Ready",
-    "Reconciling",
-    "Stalled",
-    "Locked",
-    "ResetLocked",
-    "Disabled",
-    "PurgeBlocked",
-    "CredentialReady",
-    "PermissionsInherited",
-    "HolderChanged",
-    "MailAccepted",
-    "DirectoryDisagrees",
-    "DeletionsHeld",
-    "DirectoryReady",
-    "PostmasterMissing",
-    "LearningHeld",
-];
 
 fn place(kind: &str) -> Option<u8> {
     CONDITIONS.iter().position(|known| *known == kind).and_then(|place| u8::try_from(place).ok())

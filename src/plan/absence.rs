@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::desired::Action;
 use super::guard;
 use super::observed::{Absence, Observed};
 use super::reason::Reason;
@@ -85,11 +84,9 @@ fn approve(w: &mut Working<'_>, namespace: &str) {
     let Some(resource) = w.resource(Kind::AccountSettings, namespace, "default").filter(|resource| resource.active().is_some()) else {
         return;
     };
-    let slot = (resource.key.clone(), Action::Approve);
-    if resource.actions.0.get(&Action::Approve) != Some(&held.hash) || w.next.handled.get(&slot) == Some(&held.hash) {
+    if !w.take_approval(resource, &held) {
         return;
     }
-    w.next.handled.insert(slot, held.hash);
     for (_, absence) in w.next.absences.iter_mut().filter(|(key, absence)| key.namespace == namespace && absence.held) {
         *absence = Absence { held: false, approved: true, ..*absence };
     }

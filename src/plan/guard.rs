@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
-use super::desired::{Action, Declared};
+use super::desired::Declared;
 use super::links;
 use super::observed::{Wait, WaitAction};
 use super::reason::Reason;
@@ -207,13 +207,9 @@ fn approve(w: &mut Working<'_>, domain: &DomainName) {
     let Some(held) = held_plan(w, domain) else {
         return;
     };
-    // An approval acts once: the same ends held a second time want a second yes (C6).
-    let slot = (resource.key.clone(), Action::Approve);
-    let named = resource.actions.0.get(&Action::Approve) == Some(&held.hash) && w.next.handled.get(&slot) != Some(&held.hash);
-    if !named || resource.suspended || !matches!(&resource.declared, Ok(Declared::Domain(_))) {
+    if resource.suspended || !matches!(&resource.declared, Ok(Declared::Domain(_))) || !w.take_approval(resource, &held) {
         return;
     }
-    w.next.handled.insert(slot, held.hash);
     for ((address, _), wait) in &mut w.next.waiting {
         if address.is_in(domain) && wait.held {
             *wait = Wait { held: false, approved: true, ..*wait };

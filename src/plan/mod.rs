@@ -192,7 +192,7 @@ pub fn waiting_for_store(resource: &Resource) -> Verdict {
 pub fn internal_error(resource: &Resource, fault: &str) -> Verdict {
     let violation = Violation::new(
         Reason::InternalError,
-        format!("a fault in mailroster, not in the resource: {fault}; it is tried again when anything changes"),
+        format!("a fault in mailroster, not in the resource: {fault}; it is tried again every minute"),
     );
     refused(resource, &violation)
 }

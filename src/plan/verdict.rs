@@ -30,6 +30,26 @@ pub struct Finding {
     pub message: String,
 }
 
+/// Every condition that some kind carries; the first three are the kstatus triple (SPEC C1).
+pub const CONDITIONS: [&str; 16] = [
+    "Ready",
+    "Reconciling",
+    "Stalled",
+    "Locked",
+    "ResetLocked",
+    "Disabled",
+    "PurgeBlocked",
+    "CredentialReady",
+    "PermissionsInherited",
+    "HolderChanged",
+    "MailAccepted",
+    "DirectoryDisagrees",
+    "DeletionsHeld",
+    "DirectoryReady",
+    "PostmasterMissing",
+    "LearningHeld",
+];
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     pub kind: &'static str,

@@ -8,6 +8,7 @@ use super::desired::{Action, Declared, Desired, Resource, Violation};
 use super::observed::{Observed, Wait, WaitAction};
 use super::reason::Reason;
 use super::subject::Subject;
+use super::verdict::HeldPlan;
 use crate::model::{CanonicalAddress, Kind, Named, ResourceKey};
 
 /// Why a subject changes: goes into the audit record (X1).
@@ -204,6 +205,16 @@ impl<'a> Working<'a> {
         let time = token.split_whitespace().last().unwrap_or_default();
         let stale = time.parse::<Timestamp>().is_ok_and(|time| time < resource.created);
         (!stale).then(|| token.clone())
+    }
+
+    /// Whether a resource approves just this held plan (C6). An approval acts once: the same ends held a second time want a second yes.
+    pub fn take_approval(&mut self, resource: &Resource, held: &HeldPlan) -> bool {
+        let slot = (resource.key.clone(), Action::Approve);
+        let named = resource.actions.0.get(&Action::Approve) == Some(&held.hash) && self.next.handled.get(&slot) != Some(&held.hash);
+        if named {
+            self.next.handled.insert(slot, held.hash.clone());
+        }
+        named
     }
 
     /// Ends every right that names an address: it is being purged or becomes an alias (L7).

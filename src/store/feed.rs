@@ -83,8 +83,8 @@ impl Leader {
             return Ok(());
         }
         deadline("emptying the outbox", LONG, async {
-            let sql = "DELETE FROM mailroster.change WHERE id = ANY ($1) AND EXISTS (SELECT FROM mailroster.installation WHERE epoch = $2)";
-            sqlx::query(sql).bind(ids).bind(self.epoch()).execute(self.store().pool()).await?;
+            let sql = "DELETE FROM mailroster.change WHERE id = ANY ($1) AND EXISTS (SELECT FROM mailroster.installation WHERE epoch = $2 AND leader = $3)";
+            sqlx::query(sql).bind(ids).bind(self.epoch()).bind(self.holder()).execute(self.store().pool()).await?;
             Ok(())
         })
         .await

@@ -169,6 +169,11 @@ impl Leader {
         self.epoch
     }
 
+    /// Who leads: an epoch may come twice after a restore, a holder never.
+    pub(super) fn holder(&self) -> &str {
+        &self.claim.holder
+    }
+
     /// A transaction behind the fence.
     ///
     /// # Errors

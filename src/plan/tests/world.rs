@@ -17,7 +17,7 @@ use crate::model::{CanonicalAddress, DomainName, Kind, ResourceKey};
 use crate::plan::admit::{Admit, actions};
 use crate::plan::desired::{Declared, Desired, Last, Offer, Resource, Work};
 use crate::plan::observed::{AddressRow, Counts, DomainNumbers, Observed};
-use crate::plan::verdict::{Detail, Verdict};
+use crate::plan::verdict::{CONDITIONS, Detail, Verdict};
 use crate::plan::{Change, Plan, plan};
 
 /// Where the clock begins.
@@ -257,6 +257,9 @@ impl World {
             let again = super::super::plan(&self.desired, &self.observed, self.now);
             assert_eq!(again.changes, [], "the same plan again has more to do; the first did {:#?}", plan.changes);
             for (key, verdict) in &plan.verdicts {
+                for condition in &verdict.conditions {
+                    assert!(CONDITIONS.contains(&condition.kind), "{} is not listed: nobody would know when it turned", condition.kind);
+                }
                 let repeated = again.verdicts.get(key).map(without_counts);
                 assert_eq!(repeated.as_ref(), Some(&without_counts(verdict)), "the verdict on {key} changes with nothing done");
             }
