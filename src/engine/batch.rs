@@ -155,7 +155,7 @@ impl<S: Surroundings> Engine<S> {
             slice.subjects.extend(self.leader.store().owned(&overdue).await?);
             self.roster.close(&mut slice);
         }
-        let namespaces = self.uids(&slice, &missing_in).await?;
+        let namespaces = self.uids(&slice, &missing_in, &overdue).await;
         let mut scope = Scope { slice, missing_in, ..Scope::default() };
         // What waits in a domain brings in others, and with them other domains in which something may wait.
         loop {
@@ -224,11 +224,9 @@ impl<S: Surroundings> Engine<S> {
         self.observer.batch(scope.slice.keys.len(), began.elapsed());
         self.roster.forget_deleted(&seed.ended);
         self.counting.counted(&scope.count);
-        let mut concerned = BTreeSet::new();
+        let changed: BTreeSet<_> = plan.changes.iter().flat_map(Change::subjects).collect();
+        let concerned: BTreeSet<_> = changed.iter().flat_map(|subject| self.roster.dependents(subject)).collect();
         for change in &plan.changes {
-            for subject in change.subjects() {
-                concerned.extend(self.roster.dependents(&subject));
-            }
             self.note_change(change);
             // Its rows have lost their owner: it is not missed any more.
             if let Change::PutAbsence { key, absence } = change
@@ -279,6 +277,9 @@ impl<S: Surroundings> Engine<S> {
             if verdict.release && !seed.keys.contains(&key) {
                 verdict.release = false;
                 self.touch(key.clone());
+            }
+            if verdict.release {
+                self.released.insert(key.clone());
             }
             self.observer.reconciled(key.kind, verdict.ready.is_fine(), changed);
             // Not `name`: a span's JSON has its own name under that key.

@@ -30,6 +30,8 @@ pub enum Input {
     StoreIsBack,
     /// The store is an older copy of what it was: everything is to be planned once more.
     StoreIsOlder,
+    /// Somebody silenced mail servers by hand: they are answered again when all that is declared is in force.
+    StoreIsSilent,
     /// The store's outbox.
     Changed(Dirty),
     /// The store's clock, now.
@@ -67,11 +69,8 @@ pub trait Surroundings: Send + Sync {
     /// A text for the log: it can't be found out now, and nothing may be concluded.
     fn sheltered(&self, places: &BTreeMap<(Kind, String), Timestamp>) -> impl Future<Output = Result<Vec<(Kind, String)>, String>> + Send;
 
-    /// Of these, the resources that the API server says are not there (U6).
-    ///
-    /// # Errors
-    /// A text for the log: it can't be found out now, and nothing may be concluded.
-    fn absent(&self, keys: &BTreeSet<ResourceKey>) -> impl Future<Output = Result<BTreeSet<ResourceKey>, String>> + Send;
+    /// Of these, the resources that the API server says are not there (U6). Those that it says nothing of are not among them.
+    fn absent(&self, keys: &BTreeSet<ResourceKey>) -> impl Future<Output = BTreeSet<ResourceKey>> + Send;
 
     /// The uid of a namespace; None when it is ending, gone or not to be seen: then nothing follows from what it lacks (U6).
     ///

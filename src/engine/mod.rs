@@ -34,6 +34,8 @@ use sight::Sight;
 
 /// Keys a batch takes at the most; their closure may be larger.
 const BATCH: usize = 1_000;
+/// How long an answer to mail servers waits for finalizers once all that is declared was planned.
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How far apart batches begin that have nothing urgent in them. What a batch costs besides its resources is shared by more of them, here
 /// and in Postgres, and nobody waits for this long who comes alone.
 const APART: Duration = Duration::from_millis(100);
@@ -78,6 +80,8 @@ pub struct Engine<S> {
     counting: Counting,
     sight: Sight,
     answering: bool,
+    /// When mail servers are answered although some resource lacks its finalizer.
+    answer_by: Option<Instant>,
     /// The store is an older copy: nothing is planned before mail servers wait (V3).
     older: bool,
     /// Since when it runs, until all of it has been planned once.
@@ -86,6 +90,8 @@ pub struct Engine<S> {
     calm_until: Instant,
     rest: Duration,
     rest_until: Option<Instant>,
+    /// Whose finalizer we let go of: their end is no surprise.
+    released: BTreeSet<ResourceKey>,
     /// What broke a batch, until it is tried again.
     set_aside: Vec<(Instant, batch::Seed)>,
 }
@@ -128,11 +134,13 @@ impl<S: Surroundings> Engine<S> {
             counting: Counting::default(),
             sight: Sight::default(),
             answering: start.answering,
+            answer_by: None,
             older: false,
             unsettled: Some(Instant::now()),
             calm_until: Instant::now(),
             rest: REST.0,
             rest_until: None,
+            released: BTreeSet::new(),
             set_aside: Vec::new(),
         }
     }
@@ -179,9 +187,14 @@ impl<S: Surroundings> Engine<S> {
             self.observer.settled(began.elapsed());
             tracing::info!(resources = self.roster.resources().count(), "all that is declared has been planned once");
         }
-        // V3: an alias that still waits for its finalizer would be an unknown recipient.
-        if !self.answering && !self.roster.resources().any(crate::plan::desired::Resource::lacks_finalizer) {
-            self.answer().await?;
+        // V3: an alias that still waits for its finalizer would be an unknown recipient. Not for ever: one resource that can't be written
+        // must not keep everybody's mail waiting.
+        if !self.answering {
+            let patience = *self.answer_by.get_or_insert_with(|| Instant::now() + PATIENCE);
+            let incomplete = self.roster.resources().any(crate::plan::desired::Resource::lacks_finalizer);
+            if !incomplete || patience <= Instant::now() {
+                self.answer().await?;
+            }
         }
         match self.look_for_missing().await {
             Err(StoreError::Deposed) => Err(StoreError::Deposed),
@@ -229,7 +242,8 @@ impl<S: Surroundings> Engine<S> {
         }
         let aside = self.set_aside.iter().map(|(at, _)| *at).min();
         let sight = self.has_listed_all().then(|| self.sight.next());
-        [self.schedule.next(), self.counting.next(), aside, sight].into_iter().flatten().min()
+        let answer = self.answer_by.filter(|_| !self.answering && self.has_listed_all());
+        [self.schedule.next(), self.counting.next(), aside, sight, answer].into_iter().flatten().min()
     }
 
     fn collect_due(&mut self) {
@@ -274,7 +288,9 @@ impl<S: Surroundings> Engine<S> {
                 }
                 self.offer_by_policy(&key);
                 self.passwords.in_force(&key);
-                if !seen && self.roster.miss(&key) {
+                // The API server takes away at once what has no finalizer left: that looks like one torn off.
+                let released = self.released.remove(&key);
+                if !seen && !released && self.roster.miss(&key) {
                     self.subjects.insert(Subject::Absences(key.namespace.clone()));
                 }
                 self.ended.insert(key);
@@ -300,6 +316,7 @@ impl<S: Surroundings> Engine<S> {
             Input::Clock(now) => self.schedule.set_clock(now),
             Input::StoreIsBack => self.rest_until = None,
             Input::StoreIsOlder => self.older = true,
+            Input::StoreIsSilent => self.answering = false,
             Input::Secret { namespace, name, view } => {
                 self.secrets.insert((namespace.clone(), name.clone()), view);
                 for key in self.users_of_secret(&namespace, &name) {
@@ -399,7 +416,7 @@ impl<S: Surroundings> Engine<S> {
         crate::fault::reach("answering");
         match self.leader.answer().await {
             Ok(()) => {
-                self.answering = true;
+                (self.answering, self.answer_by) = (true, None);
                 tracing::info!("the first complete plan is in force: mail servers are answered");
                 Ok(())
             }

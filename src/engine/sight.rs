@@ -99,26 +99,36 @@ impl<S: Surroundings> Engine<S> {
         if keys.is_empty() {
             return Ok(keys);
         }
-        self.surroundings.absent(&keys).await.map_err(Failure::Unseen)
+        // What can't be found out is not proved, and holds up nobody.
+        Ok(self.surroundings.absent(&keys).await)
     }
 
     /// The uids of the namespaces of a slice that live and may be seen. Asked for only where that matters.
-    pub(super) async fn uids(&mut self, slice: &Slice, missing_in: &BTreeSet<String>) -> Result<BTreeMap<String, String>, Failure> {
+    /// `overdue`: what is about to end; of its namespaces an older answer is not believed.
+    pub(super) async fn uids(
+        &mut self,
+        slice: &Slice,
+        missing_in: &BTreeSet<String>,
+        overdue: &BTreeSet<ResourceKey>,
+    ) -> BTreeMap<String, String> {
         // The last that comes back leaves its absence to be forgotten.
         self.sight.watched.extend(missing_in.iter().cloned());
+        self.sight.uids.retain(|namespace, _| !overdue.iter().any(|key| key.namespace == *namespace));
         let mut found = BTreeMap::new();
         for namespace in slice.namespaces_of_absences() {
             if !self.sight.watched.contains(&namespace) {
                 continue;
             }
             if !self.sight.uids.contains_key(&namespace) {
-                let uid = self.surroundings.namespace_uid(&namespace).await.map_err(Failure::Unseen)?;
-                self.sight.uids.insert(namespace.clone(), uid);
+                match self.surroundings.namespace_uid(&namespace).await {
+                    Ok(uid) => drop(self.sight.uids.insert(namespace.clone(), uid)),
+                    Err(error) => tracing::warn!(namespace, error, "a namespace can't be looked at; nothing follows from what it lacks"),
+                }
             }
             if let Some(Some(uid)) = self.sight.uids.get(&namespace) {
                 found.insert(namespace, uid.clone());
             }
         }
-        Ok(found)
+        found
     }
 }

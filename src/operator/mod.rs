@@ -108,6 +108,9 @@ impl Clients {
         // hold one of the writer's slots meanwhile.
         let mut once = config.clone();
         once.default_retry = false;
+        // A server that accepts and then says nothing would make us deaf: a watch is ended by the API server within 290 s, and hears from
+        // it each minute.
+        once.read_timeout = Some(Duration::from_mins(5));
         Ok(Self {
             questions: kube::Client::try_from(config)?,
             watches: kube::Client::try_from(once.clone())?,
@@ -126,12 +129,16 @@ async fn lead(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let Clients { questions, watches, writes } = clients;
-    let identity = identity::Identity::load(&questions, namespace, options.fingerprint_key.as_deref()).await?;
-    let (leader, answering) = tokio::select! {
+    let taken = async {
+        let identity = identity::Identity::load(&questions, namespace, options.fingerprint_key.as_deref()).await?;
+        let (leader, answering) = take_store(options, &identity).await?;
+        Ok::<_, Error>((identity, leader, answering))
+    };
+    let (identity, leader, answering) = tokio::select! {
         biased;
         () = stop.cancelled() => return Ok(()),
         lost = lease.keep() => return Err(lost),
-        taken = take_store(options, &identity) => taken?,
+        taken = taken => taken?,
     };
     let leader = Arc::new(leader);
     crate::fault::reach("leading");
@@ -246,14 +253,18 @@ async fn follow_store(leader: Arc<Leader>, inbox: mpsc::Sender<Input>, stop: Can
             let mut begins = true;
             loop {
                 // After a break the store may be another one than before (DESIGN 4).
-                let older = match leader.state().await {
-                    Err(StoreError::Older) => true,
-                    state => {
-                        state?;
-                        false
+                let (older, told) = match leader.state().await {
+                    Err(StoreError::Older) => {
+                        // The engine may be in the middle of a batch; mail servers must not be answered from old rows meanwhile.
+                        leader.silence().await?;
+                        (true, Some(Input::StoreIsOlder))
                     }
+                    Ok(answers) => (false, (!answers).then_some(Input::StoreIsSilent)),
+                    Err(error) => return Err(error),
                 };
-                if older && inbox.send(Input::StoreIsOlder).await.is_err() {
+                if let Some(told) = told
+                    && inbox.send(told).await.is_err()
+                {
                     return Ok(());
                 }
                 if older || std::mem::take(&mut begins) {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -48,13 +48,18 @@ impl Cluster {
         living(tokio::time::timeout(CALL, api.get_metadata_opt(&name)).await.map(|got| got.map(|o| o.map(|o| o.metadata))))
     }
 
-    /// Whether a resource is not there, asked by name.
-    async fn is_absent(&self, key: &ResourceKey) -> Result<bool, String> {
-        match tokio::time::timeout(CALL, resource_api(&self.client, key).get_metadata_opt(&key.name)).await {
-            Ok(Ok(found)) => Ok(found.is_none()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(SILENT.to_owned()),
-        }
+    /// Whether a resource is not there, asked by name: the API server names it. Where the kind is not served it names nobody.
+    async fn is_absent(&self, key: &ResourceKey) -> bool {
+        let error = match tokio::time::timeout(CALL, resource_api(&self.client, key).get_metadata(&key.name)).await {
+            Ok(Ok(_)) => return false,
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 && status.details.as_ref().is_some_and(|d| d.name == key.name) => {
+                return true;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => SILENT.to_owned(),
+        };
+        tracing::warn!(%key, error, "it can't be found out whether a resource is there; nothing follows from that");
+        false
     }
 }
 
@@ -94,13 +99,12 @@ impl Surroundings for Cluster {
         Ok(found)
     }
 
-    async fn absent(&self, keys: &BTreeSet<ResourceKey>) -> Result<BTreeSet<ResourceKey>, String> {
+    async fn absent(&self, keys: &BTreeSet<ResourceKey>) -> BTreeSet<ResourceKey> {
         let asked = futures::stream::iter(keys.iter().cloned()).map(|key| async move {
-            let absent = self.is_absent(&key).await?;
-            Ok::<_, String>((key, absent))
+            let absent = self.is_absent(&key).await;
+            absent.then_some(key)
         });
-        let answers = asked.buffer_unordered(IN_FLIGHT);
-        answers.try_filter_map(async |(key, absent)| Ok(absent.then_some(key))).try_collect().await
+        asked.buffer_unordered(IN_FLIGHT).filter_map(std::future::ready).collect().await
     }
 
     async fn namespace_uid(&self, name: &str) -> Result<Option<String>, String> {

@@ -138,7 +138,7 @@ impl Watch {
                     }
                 }
                 Err(error) => {
-                    if matches!(error, watcher::Error::InitialListFailed(_)) {
+                    if proves_nothing(&error) {
                         let _ = self.inbox.send(Input::Unlisted { kind: K::KIND, namespace: self.namespace.clone() }).await;
                     }
                     self.metrics.api_call("watch", K::KIND.as_str(), std::time::Duration::ZERO, true);
@@ -196,6 +196,16 @@ fn read_one<K: Watched>(json: &str) -> Result<(Resource, Shadow), serde_json::Er
     let status = object.status.as_ref().map(|text| serde_json::from_str::<K::Status>(text.get())).transpose()?;
     let (shadow, last) = Shadow::of(object.metadata(), status.map(Into::into));
     Ok((resource::<K>(&key, &object, None, last), shadow))
+}
+
+/// Whether a failed watch takes back what the last complete list lacked (U6): there is no list, or the kind may not be seen or is not
+/// served any more.
+fn proves_nothing(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(_) => true,
+        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => matches!(status.code, 403 | 404),
+        _ => false,
+    }
 }
 
 fn key_of(kind: Kind, meta: &ObjectMeta) -> Option<ResourceKey> {

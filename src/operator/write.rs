@@ -102,20 +102,23 @@ impl Pen {
         current.0.clone()
     }
 
-    /// A call with its deadline, for as long as this process may write. None: it may not, and is about to end.
+    /// A call with its deadline, for as long as this process may write. When it may not, it is about to end, or its Lease was renewed late
+    /// and it goes on: then what was not written is tried again like anything else.
     async fn call<T>(
         &self,
         verb: &'static str,
         kind: &'static str,
         call: impl Future<Output = Result<T, kube::Error>>,
-    ) -> Option<Result<T, Failed>> {
+    ) -> Result<T, Failed> {
         let began = Instant::now();
-        let answer = match self.standing.lend(tokio::time::timeout(CALL, call)).await? {
-            Ok(answer) => answer.map_err(|error| Failed { failure: Failure::of(&error), error: error.to_string() }),
-            Err(_) => Err(Failed { failure: Failure::SILENCE, error: "no answer in time".to_owned() }),
+        let silence = |error: &str| Err(Failed { failure: Failure::SILENCE, error: error.to_owned() });
+        let answer = match self.standing.lend(tokio::time::timeout(CALL, call)).await {
+            Some(Ok(answer)) => answer.map_err(|error| Failed { failure: Failure::of(&error), error: error.to_string() }),
+            Some(Err(_)) => silence("no answer in time"),
+            None => silence("the Lease was not renewed in time"),
         };
         self.metrics.api_call(verb, kind, began.elapsed(), answer.is_err());
-        Some(answer)
+        answer
     }
 
     /// A patch of one resource, of whose answer nothing is decoded but the new resourceVersion.
@@ -164,7 +167,7 @@ impl Pen {
         if reason == Reason::LastSuperAdministratorKept {
             self.metrics.last_super_kept();
         }
-        if let Some(Err(failed)) = self.call("publish", "Event", self.recorder().publish(&event, &reference)).await {
+        if let Err(failed) = self.call("publish", "Event", self.recorder().publish(&event, &reference)).await {
             tracing::debug!(error = failed.error, "an event could not be published");
         }
     }
@@ -176,15 +179,14 @@ impl Write {
         if let Some(new) = self.status.take() {
             crate::fault::reach("status");
             match self.write_status(&pen, &new).await {
-                None => {}
-                Some(Ok(())) => {
+                Ok(()) => {
                     (wrote, written) = (Some(new.digests), true);
                     crate::fault::reach("status-written");
                     for told in new.told {
                         pen.publish(&self, told.reason, &told.message, told.warning).await;
                     }
                 }
-                Some(Err(failure)) => failed = Some(failure),
+                Err(failure) => failed = Some(failure),
             }
         }
         if failed.is_none() {
@@ -194,19 +196,18 @@ impl Write {
             if let Some(finalizers) = self.finalizers.take() {
                 crate::fault::reach("finalizer");
                 match self.write_finalizers(&pen, finalizers).await {
-                    None => {}
-                    Some(Ok(())) => {
+                    Ok(()) => {
                         written = true;
                         crate::fault::reach("finalizer-written");
                     }
-                    Some(Err(failure)) => failed = Some(failure),
+                    Err(failure) => failed = Some(failure),
                 }
             }
         }
         Done { key: self.key, shadow: self.shadow, written, wrote, finalizer: self.finalizer, notes: self.notes, failed }
     }
 
-    async fn write_status(&mut self, pen: &Pen, new: &NewStatus) -> Option<Result<(), Failed>> {
+    async fn write_status(&mut self, pen: &Pen, new: &NewStatus) -> Result<(), Failed> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Body<'a> {
@@ -224,22 +225,22 @@ impl Write {
         let metadata = Metadata { name: &self.key.name, uid: &self.shadow.uid };
         let body = Body { api_version: names::API_VERSION, kind: self.key.kind.as_str(), metadata, status: &new.status };
         let (params, patch) = (PatchParams::apply(names::FIELD_MANAGER).force(), Patch::Apply(&body));
-        let answer = pen.call("patch_status", self.key.kind.as_str(), pen.patch(&self.key, Some("status"), &params, &patch)).await?;
+        let answer = pen.call("patch_status", self.key.kind.as_str(), pen.patch(&self.key, Some("status"), &params, &patch)).await;
         pen.metrics.status_written(self.key.kind, if answer.is_ok() { Ended::Changed } else { Ended::Failed });
-        Some(answer.map(|version| {
+        answer.map(|version| {
             self.shadow = std::mem::take(&mut self.shadow).with_status(&new.status, new.digests);
             self.shadow.version = version;
-        }))
+        })
     }
 
-    async fn write_finalizers(&mut self, pen: &Pen, finalizers: Vec<String>) -> Option<Result<(), Failed>> {
+    async fn write_finalizers(&mut self, pen: &Pen, finalizers: Vec<String>) -> Result<(), Failed> {
         let body = json!({"metadata": {"resourceVersion": self.shadow.version, "finalizers": finalizers}});
         let (params, patch) = (PatchParams::default(), Patch::Merge(&body));
-        let answer = pen.call("patch", self.key.kind.as_str(), pen.patch(&self.key, None, &params, &patch)).await?;
-        Some(answer.map(|version| {
+        let answer = pen.call("patch", self.key.kind.as_str(), pen.patch(&self.key, None, &params, &patch)).await;
+        answer.map(|version| {
             self.shadow.version = version;
             self.shadow.finalizers = finalizers.into();
-        }))
+        })
     }
 }
 

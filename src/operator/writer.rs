@@ -155,7 +155,7 @@ impl Writer {
     }
 
     fn next_wake(&self) -> Option<Instant> {
-        let asks = self.pace.next().filter(|_| self.writes.is_empty() && !self.waiting.is_empty());
+        let asks = self.pace.next().filter(|_| self.writes.is_empty() && !(self.waiting.is_empty() && self.owed.is_empty()));
         self.later.next().into_iter().chain(asks).min()
     }
 
@@ -261,7 +261,7 @@ impl Writer {
         let mut from = Bound::Unbounded;
         while self.writes.len() < room {
             let mut rest = self.waiting.range((from, Bound::Unbounded));
-            let Some(key) = rest.find_map(|(key, _)| (!self.busy.contains(key)).then(|| key.clone())) else { return };
+            let Some(key) = rest.find_map(|(key, _)| (!self.busy.contains(key)).then(|| key.clone())) else { break };
             from = Bound::Excluded(key.clone());
             let Some(work) = self.waiting.remove(&key) else { continue };
             // Not seen yet, or gone: a verdict of something that is not there.
@@ -269,6 +269,10 @@ impl Writer {
             let Some(write) = prepare(&key, known, work, &mut self.later) else { continue };
             self.busy.insert(key);
             self.writes.spawn(write.carry_out(self.pen.clone()));
+        }
+        // Nothing that waits would ask whether the API server is back.
+        if room > 0 && self.writes.is_empty() && self.pace.next().is_some() {
+            self.again.extend(self.owed.pop_first());
         }
     }
 
@@ -292,10 +296,17 @@ impl Writer {
             known.shadow = shadow;
         }
         known.wrote = wrote.or(known.wrote);
+        // What somebody else wrote while ours was under way was passed over then (C3).
+        let strange = overtaken && known.wrote.is_some_and(|wrote| wrote != known.shadow.digests);
         if written {
             (known.failures, known.failure) = (0, None);
         }
-        let Some(Failed { failure, error }) = failed else { return };
+        let Some(Failed { failure, error }) = failed else {
+            if strange {
+                self.read_back_different(key);
+            }
+            return;
+        };
         known.failures = known.failures.saturating_add(1);
         let pause = failure.pause(known.failures, retry::chance());
         if failure == Failure::Overtaken {

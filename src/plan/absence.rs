@@ -7,6 +7,7 @@
 //! they ask [`Working::owner`], which asks for [`Working::gone`].
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -16,10 +17,12 @@ use super::reason::Reason;
 use super::subject::Subject;
 use super::verdict::{Condition, Finding, HeldPlan};
 use super::working::Working;
-use crate::model::{Kind, ResourceKey};
+use crate::model::{Kind, Named, ResourceKey};
 
 /// How long a resource must be missing before anything follows, and for how long what followed counts against the next share.
 pub const DAY: SignedDuration = SignedDuration::from_hours(24);
+/// When what could not be carried out is looked at again.
+const AGAIN: SignedDuration = SignedDuration::from_mins(1);
 /// What may always be revoked within a day.
 const LEAST: u64 = 2;
 /// The kinds whose end revokes a right.
@@ -55,14 +58,10 @@ fn note(w: &mut Working<'_>, namespace: &str) {
             w.moments.push((at.saturating_add(DAY).unwrap_or(at), Subject::Absences(namespace.to_owned())));
         }
     }
-    let missing: Vec<_> = w.desired.missing.iter().filter(|key| key.namespace == namespace).cloned().collect();
+    let missing: Vec<_> = w.desired.missing_in(namespace).cloned().collect();
     for key in missing {
-        let new = Absence { since: w.now, held: false, approved: false, ended_at: None };
-        let entry = w.next.absences.entry(key).or_insert(new);
-        // Its name came back after its end, and went again.
-        if entry.ended_at.is_some() {
-            *entry = new;
-        }
+        // One that counts as ended stays so for its day, whatever its name did since: else it would count against no share.
+        w.next.absences.entry(key).or_insert(Absence { since: w.now, held: false, approved: false, ended_at: None });
     }
 }
 
@@ -73,7 +72,15 @@ fn is_back(w: &Working<'_>, key: &ResourceKey) -> bool {
 
 /// What is known to be absent in a namespace.
 fn keys_of(observed: &Observed, namespace: &str) -> Vec<ResourceKey> {
-    observed.absences.keys().filter(|key| key.namespace == namespace).cloned().collect()
+    Kind::ALL.into_iter().flat_map(|kind| of(observed, kind, namespace)).map(|(key, _)| key.clone()).collect()
+}
+
+/// What is known to be absent of a kind in a namespace.
+fn of<'o>(observed: &'o Observed, kind: Kind, namespace: &'o str) -> impl Iterator<Item = (&'o ResourceKey, &'o Absence)> {
+    let first = (kind, namespace, "");
+    let from: Bound<&dyn Named> = Bound::Included(&first);
+    let found = observed.absences.range::<dyn Named, _>((from, Bound::Unbounded));
+    found.take_while(move |(key, _)| key.kind == kind && key.namespace == namespace)
 }
 
 /// C6: the `approve` of AccountSettings releases exactly the plan with that hash.
@@ -97,11 +104,8 @@ fn carry_out(w: &mut Working<'_>, namespace: &str, kind: Kind) {
     if w.desired.sheltered.contains(&(kind, namespace.to_owned())) {
         return; // the kind is ending, or may not be seen (U4)
     }
-    let mut open: Vec<(Timestamp, ResourceKey)> = w
-        .next
-        .absences
-        .iter()
-        .filter(|(key, absence)| key.namespace == namespace && key.kind == kind && absence.ended_at.is_none() && !absence.held)
+    let mut open: Vec<(Timestamp, ResourceKey)> = of(&w.next, kind, namespace)
+        .filter(|(_, absence)| absence.ended_at.is_none() && !absence.held)
         .filter(|(key, _)| w.desired.missing.contains(*key))
         .map(|(key, absence)| (absence.since, key.clone()))
         .collect();
@@ -127,8 +131,11 @@ fn carry_out(w: &mut Working<'_>, namespace: &str, kind: Kind) {
             absence.ended_at = Some(w.now);
             w.gone.insert(key);
         } else {
-            // Its rows are not in view; the next plan brings in some more.
-            w.moments.push((w.now, Subject::Absences(namespace.to_owned())));
+            // Its rows are not in view: there are more than one plan takes, it was approved just now, or the API server could not be asked
+            // whether it is there.
+            let approved_now = absence.approved && w.before.absences.get(&key).is_some_and(|before| !before.approved);
+            let pause = if approved_now { SignedDuration::ZERO } else { AGAIN };
+            w.moments.push((w.now.saturating_add(pause).unwrap_or(w.now), Subject::Absences(namespace.to_owned())));
         }
     }
 }
@@ -141,15 +148,12 @@ fn share(w: &Working<'_>, namespace: &str, kind: Kind) -> u64 {
 }
 
 fn ended_within_a_day(w: &Working<'_>, namespace: &str, kind: Kind) -> u64 {
-    let counts = |key: &ResourceKey, absence: &Absence| {
-        key.kind == kind && key.namespace == namespace && !absence.approved && absence.ended_at.is_some()
-    };
-    w.next.absences.iter().filter(|(key, absence)| counts(key, absence)).count() as u64
+    of(&w.next, kind, namespace).filter(|(_, absence)| !absence.approved && absence.ended_at.is_some()).count() as u64
 }
 
 /// What of a namespace waits for a yes.
 pub(super) fn held_plan(observed: &Observed, namespace: &str) -> Option<HeldPlan> {
-    let held = observed.absences.iter().filter(|(key, absence)| key.namespace == namespace && absence.held);
+    let held = RIGHTS.into_iter().flat_map(|kind| of(observed, kind, namespace)).filter(|(_, absence)| absence.held);
     let lines: BTreeSet<String> = held.map(|(key, _)| format!("Revoke {}/{}", key.kind, key.name)).collect();
     guard::plan_of(lines.into_iter().collect())
 }

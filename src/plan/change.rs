@@ -245,6 +245,10 @@ pub(super) fn difference(w: &Working<'_>) -> (Vec<Change>, Vec<Audit>) {
     });
     compare(before.addresses.iter_shared(), after.addresses.iter_shared(), |address, old, new| {
         d.tell(w, Subject::Address(address.clone()), Record::Address, old, new);
+        // One that ended and was made again in this very plan is another row: the old one goes first, after the rights that named it.
+        if old.zip(new).is_some_and(|(old, new)| old.created_at != new.created_at) {
+            d.add(3, Change::DeleteAddress { address: address.clone(), purge: w.purged.get(address) == Some(&true) });
+        }
         match new {
             Some(row) => d.add(4, Change::PutAddress { address: address.clone(), row: row.clone() }),
             None => d.add(9, Change::DeleteAddress { address: address.clone(), purge: w.purged.get(address) == Some(&true) }),

@@ -39,6 +39,14 @@ impl Desired {
         self.watched.is_empty() || self.watched.contains(namespace)
     }
 
+    /// What is missing in a namespace.
+    pub fn missing_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a ResourceKey> {
+        Kind::ALL.into_iter().flat_map(move |kind| {
+            let first = ResourceKey::new(kind, namespace, "");
+            self.missing.range(first..).take_while(move |key| key.kind == kind && key.namespace == namespace)
+        })
+    }
+
     /// Whether it would be among [`Self::missing`] if it were.
     #[must_use]
     pub fn is_sighted(&self, key: &ResourceKey) -> bool {

@@ -39,6 +39,9 @@ impl Observed {
                 if domain.namespace != row.namespace {
                     return Err(format!("{address}: the domain is another namespace's"));
                 }
+                if self.addresses.get(address).is_some_and(|old| old.created_at != row.created_at) {
+                    return Err(format!("{address}: another row than the one that was planned"));
+                }
                 let was_alias = self.addresses.get(address).is_some_and(|old| old.is_alias);
                 if was_alias && !row.is_alias && self.links.get(address).is_some() {
                     return Err(format!("{address}: still the alias of a link"));

@@ -274,6 +274,21 @@ impl Leader {
         Ok(())
     }
 
+    /// V3: mail servers are not answered by an older copy from the moment that it is known for one; [`Self::hush`] does the rest.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn silence(&self) -> Result<(), StoreError> {
+        let sql = "UPDATE mailroster.installation SET answers_since = NULL
+                   WHERE answers_since IS NOT NULL AND (id IS NULL OR id = $1) AND (epoch < $2 OR epoch = $2 AND leader = $3)";
+        deadline("silencing an older store", SHORT, async {
+            let silenced = sqlx::query(sql).bind(&self.claim.installation).bind(self.epoch).bind(&self.claim.holder);
+            silenced.execute(self.store.pool()).await?;
+            Ok(())
+        })
+        .await
+    }
+
     /// V3: until everything was planned anew mail servers are not answered: this store is an older copy, or a new one. From here on it
     /// is led as the other was, and its batch counter goes on from there.
     ///

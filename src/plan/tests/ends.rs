@@ -389,3 +389,27 @@ fn p6_the_first_reason_shows_and_the_message_has_all() {
     world.expect("EmailAddress/a0 Succeeded");
     assert!(!world.waits("a0@acme.example", WaitAction::Shut));
 }
+
+#[test]
+fn u2_l6_an_address_that_ends_and_is_made_again_in_one_plan_is_another_row() {
+    // The link that made the row ends; who may not adopt a row makes one.
+    let mut world = domain(8);
+    world.apply("AliasLink/l: {alias: desk@acme.example, primary: a0@acme.example}");
+    world.apply("EmailAddress/desk: {address: desk@acme.example, adoptionPolicy: Fail}");
+    world.expect("EmailAddress/desk AdoptionRefused");
+    world.delete("AliasLink/l");
+    world.advance(10);
+    world.expect("EmailAddress/desk Succeeded");
+    assert_eq!(world.row("desk@acme.example").unwrap().created_at, world.now);
+    // A purge frees an address for the link that waits for it.
+    world.apply(
+        "EmailAddress/a1: {address: a1@acme.example, deletionPolicy: Purge, password: {secretRef: {name: s, key: k}}, metadata: {password: one}}",
+    );
+    world.apply("AliasLink/m: {alias: a1@acme.example, primary: a0@acme.example}");
+    world.expect("AliasLink/m AliasIsMailbox");
+    world.delete("EmailAddress/a1");
+    world.queue_reports();
+    world.advance(3600);
+    world.expect("EmailAddress/a1 -\nAliasLink/m Succeeded");
+    assert_eq!(world.alias_of("a1@acme.example").as_deref(), Some("a0@acme.example"));
+}
