@@ -22,8 +22,10 @@
 //!
 //! # What always holds
 //!
-//! - A status speaks only of a plan that was executed: verdicts leave the engine after the commit.
-//! - Who is not the leader can't write: each write transaction begins with the fence ([`store::Leader`]).
+//! - A status calls in force only what a plan that was executed made so: verdicts leave the engine after the commit. The two that leave
+//!   it without one, StoreUnavailable and InternalError, call nothing in force.
+//! - Who is not the leader can't write the store: each write transaction begins with the fence ([`store::Leader`]). To the API server,
+//!   which has none, a process writes only while its Lease holds by its own clock.
 //! - A plan sees all that its verdicts rest on: slices are closed under claims, references and guards ([`plan::slice`]).
 //! - What is in force is not written again, neither in the store nor in a status.
 //! - `--no-default-features` builds `api`, `model` and `plan` alone: that they are pure is a compile error, not a habit.

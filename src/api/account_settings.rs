@@ -40,7 +40,7 @@ pub struct AccountSettingsSpec {
     pub password_reset: PasswordReset,
     /// How long a purge waits, and for what.
     pub purge: Purge,
-    /// How many removals of one kind are done unasked; more at once are held for approval.
+    /// How many removals are done unasked; more are held for approval.
     pub deletion_guard: DeletionGuard,
     /// Whether messages marked confidential are hidden from delegates, as those marked personal or private always are. Default: false.
     pub hide_confidential: bool,
@@ -154,7 +154,9 @@ pub enum HeldMailReports {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DeletionGuard {
-    /// The share of a domain's addresses that may go within an hour, in per cent, 0 to 100; never more than half. Default: 10.
+    /// The share of a domain's addresses that may go within an hour, in per cent, 0 to 100; never more than half. Also the share of links,
+    /// of delegations and of roles of the namespace that may be revoked within a day (two at the least) because their resources vanished.
+    /// Default: 10.
     #[schemars(range(min = 0, max = 100))]
     pub max_percent: i32,
     /// The number that may go within an hour even where maxPercent is fewer, 0 to 1000000; never more than half. Default: 10.
@@ -177,6 +179,7 @@ pub struct AccountSettingsStatus {
     pub observed_generation: Option<i64>,
 
     /// Ready: the settings are in force. Reconciling: the controller waits or tries again. Stalled: someone must act, the message says how.
+    /// Always present beside Ready: DeletionsHeld.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::condition::list")]
     pub conditions: Vec<Condition>,

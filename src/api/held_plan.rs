@@ -15,7 +15,8 @@ pub struct HeldPlan {
     /// How many removals the plan has.
     #[serde(default)]
     pub count: i64,
-    /// The first of its lines, at most 10, each an action and its subject. Example: `purge sales@acme.example`.
+    /// The first of its lines, at most 10, each an action and its subject: `Purge`, `Shut` or `Unlink` and an address on an
+    /// InternalDomain, `Revoke` and a resource on AccountSettings. Example: `Purge sales@acme.example`, `Revoke AliasLink/desk`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), inner(length(max = 1024)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]

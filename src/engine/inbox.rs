@@ -53,7 +53,8 @@ pub enum SecretView {
     Forbidden(String),
 }
 
-/// What the engine says of a resource; only ever of a plan that was executed.
+/// What the engine says of a resource: of a plan that was executed, or why there is none yet ([`crate::plan::waiting_for_store`],
+/// [`crate::plan::internal_error`]).
 #[derive(Debug)]
 pub enum Outcome {
     Verdict { key: ResourceKey, verdict: Box<Verdict> },

@@ -1,8 +1,10 @@
 //! The loop that joins them: what became dirty is read, planned, written in one transaction, and each resource gets its verdict.
 //!
-//! Natural batching: a batch takes every key that became dirty while the last one ran, at most [`BATCH`]. No timers but one: the next
-//! moment that a plan named. The engine knows neither Kubernetes nor LDAP: inputs come in, outcomes go out, and [`Surroundings`]
-//! answers the one question that only the cluster can.
+//! Natural batching: a batch takes every key that became dirty while the last one ran, at most [`BATCH`]; those with nothing urgent in
+//! them begin [`APART`]. Nothing is polled. By itself the loop wakes for the next moment that a plan named ([`schedule`]), for counts
+//! that are due ([`counts`]), for what was set aside ([`batch`]), to compare owners with the lists ([`sight`]), and when a rest is over
+//! that it took because the store failed or the API server was silent. The engine knows neither Kubernetes nor LDAP: inputs come in,
+//! outcomes go out, and [`Surroundings`] answers what only the cluster can.
 
 mod batch;
 mod counts;

@@ -1,4 +1,4 @@
-//! What a plan asks the store to do, and the pure interpreter of it.
+//! What a plan asks the store to do.
 //!
 //! Changes are the difference between the rows as they are and as the steps of the plan left them, in an order that every constraint
 //! of the store accepts as it stands: rights end before the rows they name change, rows appear before rights name them.

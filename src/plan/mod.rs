@@ -33,7 +33,6 @@ mod roles;
 pub mod settings;
 pub mod shared;
 pub mod slice;
-
 pub mod subject;
 pub mod verdict;
 mod working;

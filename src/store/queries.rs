@@ -1,4 +1,5 @@
-//! The queries of [`super::read`]: each takes one JSON document and answers with one JSON array, but for those of [`super::owners`].
+//! The queries of [`super::read`] and [`super::owners`]: each takes one JSON document and answers with one JSON array, but for
+//! [`OWNERS`], [`WATCHED_NAMESPACES`] and [`UNFINISHED_DOMAINS`].
 
 use crate::model::Kind;
 

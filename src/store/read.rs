@@ -180,7 +180,7 @@ impl Store {
         let names = Names::of(&scope.slice);
         let (mut transaction, micros) = deadline(READING, STATEMENT, self.begin_reading()).await?;
         let c = &mut *transaction;
-        // Five queries take the same list: it is written out once.
+        // Six queries take the same list: it is written out once.
         let addresses = &*to_raw_value(&names.addresses).map_err(|error| StoreError::Row(error.to_string()))?;
         let now = jiff::Timestamp::from_microsecond(micros).map_err(|error| StoreError::Row(error.to_string()))?;
         let mut observed = Observed::default();

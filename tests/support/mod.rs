@@ -1,4 +1,4 @@
-//! The real servers that tests and the demo run on: a Kubernetes control plane, Postgres, the controller's own process.
+//! The real servers that tests, the demo, the soak and the benchmarks run on: a Kubernetes control plane, Postgres, the controller's own process.
 //!
 //! One control plane and one Postgres serve all tests of a process; a test gets a namespace and a database of its own. Every server
 //! ends with the process that started it, however that ends. Nothing here decides anything about mail: it starts, asks and waits.

@@ -208,13 +208,13 @@ impl Drop for Operator {
     }
 }
 
-/// The binary under test. Cargo names it to tests; the demo, an example, finds it two folders up from itself.
+/// The binary under test. Cargo names it to tests and benchmarks; the demo and the soak, examples, find it two folders up from themselves.
 pub fn program() -> PathBuf {
     if let Some(program) = option_env!("CARGO_BIN_EXE_mailroster") {
         return PathBuf::from(program);
     }
-    let demo = std::env::current_exe().expect("the path of this program");
-    let program = demo.parent().and_then(|examples| examples.parent()).expect("target/PROFILE/examples").join("mailroster");
+    let example = std::env::current_exe().expect("the path of this program");
+    let program = example.parent().and_then(|examples| examples.parent()).expect("target/PROFILE/examples").join("mailroster");
     assert!(program.is_file(), "{} is missing: cargo build --bin mailroster", program.display());
     program
 }
