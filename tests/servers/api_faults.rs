@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use crate::support::operator::Settings;
 use crate::support::proxy::{Answer, Proxy, Seen, busiest};
 use crate::support::wait::PATIENCE;
-use crate::support::{self, Operator, eventually};
-use crate::tenant::Tenant;
-use serde_json::Value;
+use crate::support::{self, ControlPlane, Operator, eventually, folder, tools};
+use crate::tenant::{Tenant, yaml};
+use serde_json::{Value, json};
 
 const DOMAIN: &str = "InternalDomain/acme {domain: acme.example}";
 
@@ -236,4 +236,67 @@ fn with_version(path: &str, version: &str) -> String {
         .map(|part| if part.starts_with("resourceVersion=") { format!("resourceVersion={version}") } else { part.to_owned() })
         .collect();
     format!("{path}?{}", query.join("&"))
+}
+
+/// Has the definition of EmailAddress refuse an origin, as that of another version might; on a control plane of its own.
+async fn refuse_origin(cluster: &ControlPlane) {
+    let name = "emailaddresses.mailroster.dev";
+    let mut definition = cluster.get("CustomResourceDefinition", "", name).await.expect("the definition");
+    let status = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"];
+    status["properties"]["origin"] = json!({"type": "string", "enum": ["Elsewhere"]});
+    let versions = json!({"spec": {"versions": definition["spec"]["versions"]}});
+    cluster.patch("CustomResourceDefinition", "", name, &versions).await;
+}
+
+#[tokio::test]
+async fn an_api_server_of_another_version_that_is_killed_stopped_and_started_is_found_again_and_nothing_is_written_twice() {
+    let cluster = ControlPlane::start(&folder::own("api-server"), &tools::kubernetes()).await;
+    cluster.install_custom_resources().await;
+    let (database, namespace) = (support::fresh_database().await, cluster.fresh_namespace().await);
+    let proxy = cluster.proxy().await;
+    let mut settings = Settings::new(&cluster, &database, &[&namespace]).await;
+    settings.kubeconfig = proxy.kubeconfig(&settings.kubeconfig);
+    let mut operator = Operator::start_with(settings).await;
+    let all = format!("{DOMAIN}\n{}AliasLink/link {{alias: desk@acme.example, primary: a1@acme.example}}", addresses("a", 5));
+    cluster.apply(&namespace, &yaml(&all)).await;
+    for (kind, name) in [("EmailAddress", "a1"), ("EmailAddress", "a5"), ("AliasLink", "link")] {
+        cluster.wait_ready(kind, &namespace, name).await;
+    }
+    let of_all = async || versions(&cluster.list("EmailAddress", &namespace).await);
+
+    // A definition that refuses what we say, a real 422: in force, and told when it can be.
+    refuse_origin(&cluster).await;
+    let later = yaml("EmailAddress/later {address: later@acme.example}");
+    cluster.apply(&namespace, &later).await;
+    operator.says("a resource could not be written").await;
+    assert!(operator.log().contains("Unsupported value"), "{}", operator.tail());
+    assert_eq!(database.text("SELECT count(*) FROM mailroster.address WHERE owner = 'later'").await, "1");
+    cluster.install_custom_resources().await;
+    cluster.wait_ready("EmailAddress", &namespace, "later").await;
+
+    for (killed, name) in [(true, "a1"), (false, "a2")] {
+        let before = of_all().await;
+        let began = Instant::now();
+        if killed {
+            cluster.kill_api_server().await;
+        } else {
+            cluster.stop_api_server().await;
+        }
+        // What changes meanwhile is told later.
+        let wrong = format!(
+            "SELECT gateway.record_logon_v1(gen_random_uuid(), '{name}@acme.example', 'wrong_password', 'imap') FROM generate_series(1, 5)"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(wrong)).execute(&database.as_role("mailroster_auth")).await.expect("five logons");
+        let asked = seen(&proxy, began, 14, "while nobody answers", |_| true).await;
+        assert!(busiest(&asked, Duration::from_secs(1)) <= 30, "{asked:#?}");
+        cluster.start_api_server().await;
+        // Without its Lease for ten seconds it has ended, and whoever runs it starts it again.
+        operator.revive().await;
+        cluster.wait_condition("EmailAddress", &namespace, name, "Locked", "True").await;
+        let new = format!("new-{name}");
+        cluster.apply(&namespace, &yaml(&format!("EmailAddress/{new} {{address: {new}@acme.example}}"))).await;
+        cluster.wait_ready("EmailAddress", &namespace, &new).await;
+        let after = of_all().await;
+        assert!(before.iter().all(|(other, version)| other == name || after[other] == *version), "C3: {before:?} {after:?}");
+    }
 }
