@@ -3,6 +3,7 @@
 //! Everything here is an effect. What a resource's status says was decided in `plan`; here it becomes JSON, and only when it differs
 //! from what the API server has. Each task is supervised: whichever ends unexpectedly ends the process, and a restart heals.
 
+mod clients;
 pub mod http;
 mod identity;
 mod lease;
@@ -37,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{Engine, Input, Start};
 use crate::model::Kind;
 use crate::store::{self, Claim, Feed, Leader, LeaderError, Store, StoreError};
+use clients::Clients;
 use metrics::Metrics;
 
 /// Events on their way to the engine; a full inbox makes watches wait.
@@ -91,32 +93,6 @@ pub async fn run(options: Options) -> Result<(), Error> {
         lease.release().await;
     }
     outcome
-}
-
-/// Connections by what they are for.
-struct Clients {
-    /// The Lease, and what is asked once. The library tries again by itself what the API server was too busy for.
-    questions: kube::Client,
-    /// Under load the API server closes watches that share a connection with many writers.
-    watches: kube::Client,
-    writes: kube::Client,
-}
-
-impl Clients {
-    fn new(config: kube::Config) -> Result<Self, Error> {
-        // Watches and writes have pauses of their own; the library's, doubled fifteen times, would outlast the trouble by minutes and
-        // hold one of the writer's slots meanwhile.
-        let mut once = config.clone();
-        once.default_retry = false;
-        // A server that accepts and then says nothing would make us deaf: a watch is ended by the API server within 290 s, and hears from
-        // it each minute.
-        once.read_timeout = Some(Duration::from_mins(5));
-        Ok(Self {
-            questions: kube::Client::try_from(config)?,
-            watches: kube::Client::try_from(once.clone())?,
-            writes: kube::Client::try_from(once)?,
-        })
-    }
 }
 
 /// One term of leadership.
