@@ -228,6 +228,20 @@ async fn watches_that_expired_list_anew_and_miss_nothing() {
     assert!((2..=4).all(|n| after[&format!("a{n}")] == before[&format!("a{n}")]), "C3: nothing else was written");
 }
 
+#[tokio::test]
+async fn watches_that_are_closed_as_soon_as_they_begin_are_not_begun_in_a_loop() {
+    let (tenant, proxy) = behind_proxy().await;
+    proxy.answer(|seen| if seen.is_watch() { Answer::Empty } else { Answer::Pass });
+    proxy.cut();
+    let began = Instant::now();
+    let requests = seen(&proxy, began, 30, "watches", Seen::is_watch).await;
+    // Seven of them, each at most once a second.
+    assert!(busiest(&requests, Duration::from_secs(1)) <= 2 * 7, "{}", busiest(&requests, Duration::from_secs(1)));
+    proxy.pass_all();
+    tenant.apply("EmailAddress/last {address: last@acme.example}").await;
+    tenant.ready("EmailAddress/last").await;
+}
+
 /// The same request for another version.
 fn with_version(path: &str, version: &str) -> String {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
