@@ -317,7 +317,10 @@ impl<S: Surroundings> Engine<S> {
             }
             Input::Clock(now) => self.schedule.set_clock(now),
             Input::StoreIsBack => self.rest_until = None,
-            Input::StoreIsOlder => self.older = true,
+            Input::StoreIsOlder => {
+                self.older = true;
+                self.rest_until = None;
+            }
             Input::StoreIsSilent => self.answering = false,
             Input::Secret { namespace, name, view } => {
                 self.secrets.insert((namespace.clone(), name.clone()), view);

@@ -228,40 +228,41 @@ async fn follow_store(leader: Arc<Leader>, inbox: mpsc::Sender<Input>, stop: Can
             let mut feed = Feed::open(leader.store()).await?;
             let mut begins = true;
             loop {
-                // After a break the store may be another one than before (DESIGN 4).
-                let (older, told) = match leader.state().await {
-                    Err(StoreError::Older) => {
-                        // The engine may be in the middle of a batch; mail servers must not be answered from old rows meanwhile.
-                        leader.silence().await?;
-                        (true, Some(Input::StoreIsOlder))
-                    }
-                    Ok(answers) => (false, (!answers).then_some(Input::StoreIsSilent)),
+                // After a break the store may be another one than before (DESIGN 4). Until the engine has begun with it, its outbox is not ours.
+                let answers = match leader.state().await {
+                    Ok(answers) => Some(answers),
+                    Err(StoreError::Older) => None,
                     Err(error) => return Err(error),
                 };
-                if let Some(told) = told
-                    && inbox.send(told).await.is_err()
-                {
-                    return Ok(());
-                }
-                if older || std::mem::take(&mut begins) {
-                    let unfinished = unfinished(&leader).await?;
-                    if inbox.send(Input::StoreIsBack).await.is_err() || inbox.send(unfinished).await.is_err() {
+                if answers.is_none() {
+                    begins = true;
+                    // The engine may be in the middle of a batch; mail servers must not be answered from old rows meanwhile.
+                    leader.silence().await?;
+                    if inbox.send(Input::StoreIsOlder).await.is_err() {
                         return Ok(());
                     }
-                }
-                let (dirty, ids) = feed.look().await?;
-                let more = !ids.is_empty();
-                let clock = Input::Clock(leader.store().now().await?);
-                if inbox.send(clock).await.is_err() || (!dirty.is_empty() && inbox.send(Input::Changed(dirty)).await.is_err()) {
-                    return Ok(());
-                }
-                leader.forget(ids).await?;
-                if more {
-                    crate::fault::reach("heard");
-                }
-                // What came meanwhile told nobody: the outbox was not empty.
-                if more {
-                    continue;
+                } else {
+                    if answers == Some(false) && inbox.send(Input::StoreIsSilent).await.is_err() {
+                        return Ok(());
+                    }
+                    if std::mem::take(&mut begins) {
+                        let unfinished = unfinished(&leader).await?;
+                        if inbox.send(Input::StoreIsBack).await.is_err() || inbox.send(unfinished).await.is_err() {
+                            return Ok(());
+                        }
+                    }
+                    let (dirty, ids) = feed.look().await?;
+                    let more = !ids.is_empty();
+                    let clock = Input::Clock(leader.store().now().await?);
+                    if inbox.send(clock).await.is_err() || (!dirty.is_empty() && inbox.send(Input::Changed(dirty)).await.is_err()) {
+                        return Ok(());
+                    }
+                    leader.forget(ids).await?;
+                    // What came meanwhile told nobody: the outbox was not empty.
+                    if more {
+                        crate::fault::reach("heard");
+                        continue;
+                    }
                 }
                 tokio::select! {
                     () = stop.cancelled() => return Ok(()),
