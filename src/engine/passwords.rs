@@ -19,6 +19,9 @@ use crate::store::{KnownPasswords, Store};
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 
+/// As many ask the store at a time: on a slow one thousands would leave no connection to anybody else.
+const ASKING: usize = 2;
+
 /// The key under which fingerprints are made; the store never sees it.
 #[derive(Debug, Clone)]
 pub struct FingerprintKey {
@@ -53,6 +56,7 @@ pub(super) struct Passwords {
     observer: Arc<dyn Observer>,
     /// As many at a time as there are cores: each takes [`MEMORY_KIB`].
     slots: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
     values: BTreeMap<ResourceKey, (Vec<u8>, Secret<Vec<u8>>)>,
     done: BTreeMap<ResourceKey, (Task, Work)>,
     busy: BTreeMap<ResourceKey, Task>,
@@ -85,8 +89,8 @@ struct Job {
 impl Passwords {
     pub fn new(key: FingerprintKey, store: Store, inbox: mpsc::Sender<Input>, observer: Arc<dyn Observer>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let slots = Arc::new(Semaphore::new(cores));
-        Self { key, store, inbox, observer, slots, values: BTreeMap::new(), done: BTreeMap::new(), busy: BTreeMap::new() }
+        let (slots, turns) = (Arc::new(Semaphore::new(cores)), Arc::new(Semaphore::new(ASKING)));
+        Self { key, store, inbox, observer, slots, turns, values: BTreeMap::new(), done: BTreeMap::new(), busy: BTreeMap::new() }
     }
 
     /// What a Secret's value offers.
@@ -119,10 +123,15 @@ impl Passwords {
             return;
         }
         self.busy.insert(resource.clone(), task.clone());
-        let (store, inbox, slots, observer) = (self.store.clone(), self.inbox.clone(), self.slots.clone(), self.observer.clone());
+        let (store, inbox, observer) = (self.store.clone(), self.inbox.clone(), self.observer.clone());
+        let (slots, turns) = (self.slots.clone(), self.turns.clone());
         let (resource, address, key_id) = (resource.clone(), address.clone(), self.key.id.clone());
         tokio::spawn(async move {
-            let known = match store.known_passwords(&address, rules.history).await {
+            let asked = async {
+                let _turn = turns.acquire().await;
+                store.known_passwords(&address, rules.history).await
+            };
+            let known = match asked.await {
                 Ok(known) => known,
                 Err(error) => {
                     tracing::warn!(%error, "the store can't be asked for a password's history; trying again");
