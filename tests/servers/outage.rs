@@ -27,6 +27,11 @@ pub async fn tenant_on_server(postgres: &Postgres) -> Tenant {
     tenant_through(database, store).await
 }
 
+/// What Postgres says is wrong; "" when it did not answer.
+pub fn sqlstate(error: &sqlx::Error) -> String {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(Into::into).unwrap_or_default()
+}
+
 /// Whether tests may take minutes.
 pub fn is_long() -> bool {
     std::env::var_os("MAILROSTER_TEST_LONG").is_some()

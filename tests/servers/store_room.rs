@@ -1,6 +1,6 @@
 //! Postgres has no room: no connection to give, no disk to write to, a row that somebody keeps (SPEC C11).
 
-use crate::outage::tenant_on_server;
+use crate::outage::{sqlstate, tenant_on_server};
 use crate::support::wait::PATIENCE;
 use crate::support::{Database, Postgres, eventually, folder};
 use crate::tenant::Tenant;
@@ -39,7 +39,7 @@ async fn take_every_connection(database: &Database) -> Vec<PgConnection> {
         loop {
             match PgConnection::connect(&database.url).await {
                 Ok(more) => taken.push(more),
-                Err(error) if error.as_database_error().and_then(|error| error.code()).as_deref() == Some("53300") => break,
+                Err(error) if sqlstate(&error) == "53300" => break,
                 Err(error) => return Err(error.to_string()),
             }
         }
@@ -81,8 +81,7 @@ async fn c11_on_a_full_disk_only_what_changed_waits_and_it_heals() {
         match sqlx::query(AssertSqlSafe(more)).execute(&tenant.database.pool).await {
             Ok(_) => {}
             Err(error) => {
-                let code = error.as_database_error().and_then(|error| error.code()).map(std::borrow::Cow::into_owned);
-                assert_eq!(code.as_deref(), Some("53100"), "{error}");
+                assert_eq!(sqlstate(&error), "53100", "{error}");
                 rows /= 2;
             }
         }
