@@ -271,8 +271,15 @@ impl<S: Surroundings> Engine<S> {
             let _ = self.outbox.send(Outcome::Note(note)).await;
         }
         let changed = !plan.changes.is_empty();
-        // Owners that were brought in by their rows alone have not been read in full: they get their word in a slice of their own.
-        for (key, mut verdict) in plan.verdicts.into_iter().filter(|(key, _)| scope.slice.keys.contains(key)) {
+        for (key, mut verdict) in plan.verdicts {
+            // Owners that were brought in by their rows alone have not been read in full: they get their word in a slice of their own. What
+            // they say now names nothing of this batch, so nothing else would tell them that the last of it went.
+            if !scope.slice.keys.contains(&key) {
+                if verdict.release {
+                    self.touch(key);
+                }
+                continue;
+            }
             // What a key owns was read for those of the seed alone: for others a right could still stand under another subject.
             if verdict.release && !seed.keys.contains(&key) {
                 verdict.release = false;

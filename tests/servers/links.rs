@@ -1,5 +1,6 @@
 //! Alias links on the real servers (SPEC L1 to L3, L6, and what A8 and C10 promise about names that change in Git).
 
+use crate::support::Operator;
 use crate::tenant::Tenant;
 
 const BASE: &str = "InternalDomain/acme {domain: acme.example, learnSenders: false}
@@ -262,4 +263,20 @@ async fn l6_what_only_the_link_made_goes_with_it_and_what_was_there_before_stays
     assert_eq!(tenant.rows(kinds).await, ["filler1@acme.example mailbox", "info@acme.example mailbox"]);
     tenant.ready("EmailAddress/info").await;
     tenant.condition("EmailAddress/info", "PermissionsInherited", "False NotAlias").await;
+}
+
+#[tokio::test]
+async fn c10_a_link_that_names_nothing_valid_any_more_and_is_deleted_goes_when_its_alias_went() {
+    let mut tenant = base().await;
+    tenant.apply("AliasLink/moved {alias: orders@acme.example, primary: sales@acme.example}").await;
+    tenant.ready("AliasLink/moved").await;
+    // Both come in one: the row still bears its name, and what it says now claims nothing by which the end of that row could find it.
+    assert!(tenant.operator.terminate().await.success());
+    tenant.apply("AliasLink/moved {alias: orders@acme.example, primary: orders@acme.example}").await;
+    tenant.delete("AliasLink/moved").await;
+    tenant.operator = Operator::start_with(tenant.operator.settings()).await;
+    tenant.reasons("AliasLink/moved SameAddress").await;
+    tenant.quiet(&["Unlink orders@acme.example"]).await;
+    tenant.gone("AliasLink/moved").await;
+    assert_eq!(tenant.rows(ALIASES).await, [""; 0]);
 }
