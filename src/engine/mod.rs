@@ -8,6 +8,7 @@
 
 mod batch;
 mod counts;
+mod hashing;
 mod inbox;
 mod passwords;
 mod schedule;

@@ -3,21 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
-use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
+use super::hashing::{Hasher, Hashers};
 use super::{Input, Observer};
 use crate::model::{CanonicalAddress, PasswordPolicy, Phc, ResourceKey, Secret};
 use crate::plan::desired::{Offer, Work};
 use crate::store::{KnownPasswords, Store};
-
-/// What new hashes cost: OWASP's first choice for argon2id, within P1's bounds.
-const MEMORY_KIB: u32 = 19_456;
-const PASSES: u32 = 2;
 
 /// As many ask the store at a time: on a slow one thousands would leave no connection to anybody else.
 const ASKING: usize = 2;
@@ -54,9 +49,10 @@ pub(super) struct Passwords {
     store: Store,
     inbox: mpsc::Sender<Input>,
     observer: Arc<dyn Observer>,
-    /// As many at a time as there are cores: each takes [`MEMORY_KIB`].
+    /// As many at a time as there are cores: each takes memory.
     slots: Arc<Semaphore>,
     turns: Arc<Semaphore>,
+    hashers: Hashers,
     values: BTreeMap<ResourceKey, (Vec<u8>, Secret<Vec<u8>>)>,
     done: BTreeMap<ResourceKey, (Task, Work)>,
     busy: BTreeMap<ResourceKey, Task>,
@@ -89,8 +85,8 @@ struct Job {
 impl Passwords {
     pub fn new(key: FingerprintKey, store: Store, inbox: mpsc::Sender<Input>, observer: Arc<dyn Observer>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let (slots, turns) = (Arc::new(Semaphore::new(cores)), Arc::new(Semaphore::new(ASKING)));
-        Self { key, store, inbox, observer, slots, turns, values: BTreeMap::new(), done: BTreeMap::new(), busy: BTreeMap::new() }
+        let (slots, turns, hashers) = (Arc::new(Semaphore::new(cores)), Arc::new(Semaphore::new(ASKING)), Hashers::default());
+        Self { key, store, inbox, observer, slots, turns, hashers, values: BTreeMap::new(), done: BTreeMap::new(), busy: BTreeMap::new() }
     }
 
     /// What a Secret's value offers.
@@ -124,7 +120,7 @@ impl Passwords {
         }
         self.busy.insert(resource.clone(), task.clone());
         let (store, inbox, observer) = (self.store.clone(), self.inbox.clone(), self.observer.clone());
-        let (slots, turns) = (self.slots.clone(), self.turns.clone());
+        let (slots, turns, hashers) = (self.slots.clone(), self.turns.clone(), self.hashers.clone());
         let (resource, address, key_id) = (resource.clone(), address.clone(), self.key.id.clone());
         tokio::spawn(async move {
             let asked = async {
@@ -142,7 +138,7 @@ impl Passwords {
             let Ok(_slot) = slots.acquire().await else { return };
             let began = Instant::now();
             let job = Job { value, rules, known, key_id };
-            let work = tokio::task::spawn_blocking(move || job.run()).await.unwrap_or(Work::Open);
+            let work = tokio::task::spawn_blocking(move || hashers.lend(|hasher| job.run(hasher))).await.unwrap_or(Work::Open);
             let result = match &work {
                 Work::Open => "failed",
                 Work::Hashed { .. } => "hashed",
@@ -157,8 +153,8 @@ impl Passwords {
 }
 
 impl Job {
-    fn run(&self) -> Work {
-        if self.rules.hashed { self.take_hash() } else { self.hash() }
+    fn run(&self, hasher: &mut Hasher) -> Work {
+        if self.rules.hashed { self.take_hash() } else { self.hash(hasher) }
     }
 
     /// `format: Argon2`.
@@ -179,11 +175,11 @@ impl Job {
     }
 
     /// `format: Plain`.
-    fn hash(&self) -> Work {
+    fn hash(&self, hasher: &mut Hasher) -> Work {
         // P2: under another key, or none, a fingerprint says nothing; the value itself is compared, once.
         let stranger = self.known.key_id.as_deref().is_some_and(|id| id != self.key_id);
         let value = self.value.expose();
-        if stranger && self.known.hashes().any(|hash| verifies(value, hash)) {
+        if stranger && self.known.hashes().any(|hash| hasher.verifies(value, hash)) {
             return Work::Same;
         }
         let text = match self.rules.policy.check(&self.value) {
@@ -192,18 +188,11 @@ impl Job {
         };
         let history = self.known.history.iter().map(String::as_str).take(self.rules.history as usize);
         let current = (self.rules.history > 0).then(|| self.known.hashes()).into_iter().flatten();
-        if history.chain(current).any(|hash| verifies(value, hash)) {
+        if history.chain(current).any(|hash| hasher.verifies(value, hash)) {
             return Work::Refused(format!("the password was used before; the last {} are refused", self.rules.history));
         }
-        let hasher = Params::new(MEMORY_KIB, PASSES, 1, None).map(|params| Argon2::new(Algorithm::Argon2id, Version::V0x13, params));
-        let hash = hasher.ok().and_then(|hasher| hasher.hash_password(text.as_bytes()).ok());
-        hash.map_or(Work::Open, |hash| Work::Hashed { phc: hash.to_string(), ascii: text.is_ascii() })
+        hasher.hash(text.as_bytes()).map_or(Work::Open, |phc| Work::Hashed { phc, ascii: text.is_ascii() })
     }
-}
-
-/// Compares a value with a hash from the store; a hash beyond P1's bounds is never computed.
-fn verifies(value: &[u8], hash: &str) -> bool {
-    Phc::parse(hash).is_ok() && PasswordHash::new(hash).is_ok_and(|parsed| Argon2::default().verify_password(value, &parsed).is_ok())
 }
 
 #[cfg(test)]
@@ -217,7 +206,7 @@ mod tests {
     }
 
     fn hashed(value: &str) -> String {
-        match job(value, KnownPasswords::default()).run() {
+        match job(value, KnownPasswords::default()).run(&mut Hasher::default()) {
             Work::Hashed { phc, .. } => phc,
             other => panic!("{other:?}"),
         }
@@ -227,12 +216,13 @@ mod tests {
     fn p2_a_new_password_becomes_an_argon2id_hash_within_the_bounds() {
         let hash = hashed("Correct-Horse-7");
         assert!(Phc::parse(&hash).is_ok(), "{hash}");
-        assert!(verifies(b"Correct-Horse-7", &hash));
+        assert!(Hasher::default().verifies(b"Correct-Horse-7", &hash));
     }
 
     #[test]
     fn p1_letters_beyond_ascii_are_noticed() {
-        let ascii = |value: &str| matches!(job(value, KnownPasswords::default()).run(), Work::Hashed { ascii: true, .. });
+        let ascii =
+            |value: &str| matches!(job(value, KnownPasswords::default()).run(&mut Hasher::default()), Work::Hashed { ascii: true, .. });
         assert!(ascii("Correct-Horse-7") && !ascii("Gr\u{fc}ne-Horse-77"));
     }
 
@@ -240,21 +230,21 @@ mod tests {
     fn p2_under_an_unknown_key_the_value_is_compared_with_what_is_stored() {
         let known =
             KnownPasswords { declared: Some(hashed("Correct-Horse-7")), key_id: Some("lost".to_owned()), ..KnownPasswords::default() };
-        assert_eq!(job("Correct-Horse-7", known.clone()).run(), Work::Same);
-        assert!(matches!(job("Correct-Horse-8", known).run(), Work::Hashed { .. }));
+        assert_eq!(job("Correct-Horse-7", known.clone()).run(&mut Hasher::default()), Work::Same);
+        assert!(matches!(job("Correct-Horse-8", known).run(&mut Hasher::default()), Work::Hashed { .. }));
     }
 
     #[test]
     fn p4_a_password_of_the_history_is_refused() {
         let known =
             KnownPasswords { key_id: Some("now".to_owned()), history: vec![hashed("Correct-Horse-7")], ..KnownPasswords::default() };
-        assert!(matches!(job("Correct-Horse-7", known).run(), Work::Refused(rule) if rule.contains("used before")));
+        assert!(matches!(job("Correct-Horse-7", known).run(&mut Hasher::default()), Work::Refused(rule) if rule.contains("used before")));
     }
 
     #[test]
     fn p1_a_monstrous_hash_costs_nothing() {
         let monster = "$argon2id$v=19$m=16777216,t=2,p=1$c29tZXNhbHQxMjM0$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g";
-        assert!(matches!(job(monster, KnownPasswords::default()).run(), Work::Refused(_)));
-        assert!(!verifies(b"x", monster));
+        assert!(matches!(job(monster, KnownPasswords::default()).run(&mut Hasher::default()), Work::Refused(_)));
+        assert!(!Hasher::default().verifies(b"x", monster));
     }
 }
