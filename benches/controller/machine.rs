@@ -18,7 +18,7 @@ pub async fn describe(stage: &Stage) -> Result<String> {
     let kibibytes: f64 = field("/proc/meminfo", "MemTotal")?.trim_end_matches(" kB").parse().context("MemTotal")?;
     let load = fs::read_to_string("/proc/loadavg")?;
     let kubernetes = stage::client(stage.cluster.kubeconfig()).await?.apiserver_version().await?.git_version;
-    let postgres = stage.a_database().await.text("SHOW server_version").await;
+    let postgres = stage.a_database().await.text("SELECT current_setting('server_version')").await;
     let rustc = Command::new(option_env!("RUSTC").unwrap_or("rustc")).arg("--version").output().context("rustc")?;
     Ok([
         format!("- {cores} cores, {}; {:.0} GB of memory", field("/proc/cpuinfo", "model name")?, kibibytes * 1_024.0 / 1e9),

@@ -81,7 +81,10 @@ async fn measure(names: &[&str]) -> Result<()> {
             "revoke" => revoke::measure(&mut stage).await,
             _ => passwords::measure(&mut stage).await,
         };
-        rows.extend(measured.with_context(|| format!("failed to measure {name}"))?);
+        let measured = measured.with_context(|| format!("failed to measure {name}"))?;
+        // A run takes long, and the next measurement may fail.
+        eprintln!("{}\n", report::table(&measured));
+        rows.extend(measured);
     }
     let machine = machine::describe(&stage).await?;
     let table = report::table(&rows);
