@@ -47,7 +47,7 @@ async fn apply(world: &mut World, kind: &str, namespace: &str, name: &str, mut s
     }
     let done = world.resources.apply(kind, namespace, name, &spec).await;
     let side = if namespace == world.namespaces[0] { "a" } else { "b" };
-    world.note(&format!("apply {kind} {side}/{name} {spec}"), &done);
+    world.note(&format!("apply {kind}"), &format!("{side}/{name} {spec}"), &done);
 }
 
 async fn address(world: &mut World) {
@@ -151,7 +151,7 @@ async fn settings(world: &mut World) {
     });
     if percent(&mut world.dice, 15) {
         let done = world.resources.delete("AccountSettings", &namespace, "default").await;
-        world.note("delete AccountSettings default", &done);
+        world.note("delete AccountSettings", "default", &done);
     } else {
         apply(world, "AccountSettings", &namespace, "default", spec).await;
     }
@@ -237,7 +237,7 @@ async fn delete(world: &mut World, kind: Kind, namespace: &str, object: &Value) 
             world.retained.remove(&address);
         }
     }
-    world.note(&format!("delete {kind} {}", name(object)), &done);
+    world.note(&format!("delete {kind}"), name(object), &done);
 }
 
 /// Whether it is in force, alone, and its deletion must leave the address: then the address stays for ever, but for a later purge.
@@ -267,7 +267,7 @@ async fn annotate(world: &mut World) {
         _ => ("requestedAt", token),
     };
     let done = world.resources.annotate(kind.as_str(), &namespace, name(&object), action, &token).await;
-    world.note(&format!("annotate {action} {} {token}", name(&object)), &done);
+    world.note(&format!("annotate {action}"), &format!("{} {token}", name(&object)), &done);
 }
 
 /// The hash that a status shows now, or a stale one.
@@ -283,7 +283,8 @@ async fn approve(world: &mut World) {
     let hash = if stale { "0123456789abcdef" } else { object["status"]["heldPlan"]["hash"].as_str().unwrap_or_default() };
     let done = world.resources.annotate(kind.as_str(), &namespace, name(&object), "approve", hash).await;
     let count = &object["status"]["heldPlan"]["count"];
-    world.note(&format!("approve {}{kind} {} {hash} of {count}", if stale { "stale: " } else { "" }, name(&object)), &done);
+    let what = if stale { "approve a stale hash" } else { "approve" };
+    world.note(what, &format!("{kind} {} {hash} of {count}", name(&object)), &done);
 }
 
 /// A Secret comes, changes, loses its label, gets it back, goes.
@@ -318,7 +319,7 @@ async fn secret(world: &mut World) {
             ("rotate", world.resources.merge_or_create("Secret", &namespace, &secret, &object).await)
         }
     };
-    world.note(&format!("secret {what} {secret}"), &done);
+    world.note(&format!("{what} a Secret"), &secret, &done);
 }
 
 /// A finalizer is torn off; half of the time the resource goes with it, and nobody saw it end (U6).
@@ -327,6 +328,7 @@ async fn tear(world: &mut World) {
     let Some((kind, namespace, object)) = some(world, Some(kind)).await else { return };
     let gone = percent(&mut world.dice, 50);
     let torn = json!({"metadata": {"finalizers": null}});
+    world.torn.insert((kind.to_string(), namespace.clone(), name(&object).to_owned()));
     let mut done = world.resources.merge(kind.as_str(), &namespace, name(&object), &torn).await;
     if gone && done.is_ok() {
         if kind == Kind::EmailAddress && object["spec"]["deletionPolicy"] == "Purge" {
@@ -334,11 +336,20 @@ async fn tear(world: &mut World) {
         }
         done = world.resources.delete(kind.as_str(), &namespace, name(&object)).await;
     }
-    world.note(&format!("tear {}the finalizer of {kind} {}", if gone { "and delete: " } else { "" }, name(&object)), &done);
+    let what = if gone { "tear off a finalizer and delete" } else { "tear off a finalizer" };
+    world.note(what, &format!("{kind} {}", name(&object)), &done);
 }
 
-/// What was learned is there from now on.
+/// What was learned is there from now on; and of what carries a finalizer nothing is missed but what was torn off (U6).
 async fn look(world: &mut World) {
+    let missed = "SELECT ARRAY[kind, namespace, name] FROM mailroster.absence WHERE kind IN ('AliasLink', 'DelegateMailbox', 'AdminRole')";
+    for row in world.rows(missed).await.unwrap_or_default() {
+        let mut parts = row.into_iter().flatten();
+        let key = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        if !world.torn.contains(&key) {
+            world.wrong.insert(format!("{} {}/{} is missed, and was deleted in order", key.0, key.1, key.2));
+        }
+    }
     let sql = "SELECT ARRAY[canonical] FROM mailroster.address WHERE origin = 'MailFlow'";
     let rows = world.rows(sql).await.unwrap_or_default();
     let found = rows.into_iter().flatten().flatten().filter(|address| address.starts_with('s') && names::is_strict(address));

@@ -35,8 +35,9 @@ pub async fn attend(world: &mut World, restarting: bool) {
 }
 
 async fn begin(world: &mut World, restarting: bool) {
-    let choice = if restarting { world.fault_dice.below(10) } else { 4 + world.fault_dice.below(6) };
-    let pause = Duration::from_millis(500 + world.fault_dice.below(4_000));
+    // An API server that is away for ten seconds costs the Lease, and with it the process: it too is left alone in the last part.
+    let choice = if restarting { world.fault_dice.below(10) } else { 6 + world.fault_dice.below(4) };
+    let pause = Duration::from_millis(500 + world.fault_dice.below(if restarting { 4_000 } else { 2_500 }));
     let (what, restore) = match choice {
         0 | 1 => {
             if let Some(mut operator) = world.operator.take() {
@@ -53,7 +54,7 @@ async fn begin(world: &mut World, restarting: bool) {
             } else {
                 outcome = Err("there is none".to_owned());
             }
-            world.note("fault: terminate the controller", &outcome);
+            world.note("terminate the controller", "", &outcome);
             world.restores.push((Instant::now() + pause / 4, Restore::StartController));
             return;
         }
@@ -80,7 +81,7 @@ async fn begin(world: &mut World, restarting: bool) {
             ("freeze Postgres", Restore::ThawPostgres)
         }
     };
-    world.note(&format!("fault: {what} for {pause:?}"), &Ok(()));
+    world.note(what, &format!("for {pause:?}"), &Ok(()));
     world.restores.push((Instant::now() + pause, restore));
 }
 
@@ -107,7 +108,7 @@ async fn start(world: &mut World) {
     drop(world.resources.merge("Lease", &system, "mailroster", &lease).await);
     match Operator::try_start_with(world.settings.clone()).await {
         Ok(operator) => world.operator = Some(operator),
-        Err(error) => world.note("fault: the controller did not start", &Err(error)),
+        Err(error) => world.note("the controller did not start", "", &Err(error)),
     }
 }
 
@@ -120,7 +121,7 @@ pub async fn attend_to_controller(world: &mut World) {
         if let Some(operator) = world.operator.take() {
             world.bury(&operator);
         }
-        world.note(&format!("ended by itself: the controller, with {status}: {last}"), &Ok(()));
+        world.note("the controller ended by itself", &format!("{status}: {last}"), &Ok(()));
     }
     let coming = world.restores.iter().any(|(_, restore)| *restore == Restore::StartController);
     if world.operator.is_none() && !coming {

@@ -28,7 +28,7 @@ pub async fn logon(world: &mut World) {
         let sql = format!("SELECT gateway.record_logon_v1('{event}', '{address}', '{outcome}', 'imap')");
         done = done.and(world.run(&world.auth, &sql).await);
     }
-    world.note(&format!("logon {outcome} of {address}, {times} times"), &done);
+    world.note(&format!("logon {outcome}"), &format!("{address}, {times} times"), &done);
 }
 
 pub async fn reset_code(world: &mut World) {
@@ -40,7 +40,7 @@ pub async fn reset_code(world: &mut World) {
         let sql = format!("SELECT gateway.record_reset_code_v1('{event}', '{address}', {correct})");
         done = done.and(world.run(&world.auth, &sql).await);
     }
-    world.note(&format!("reset codes of {address}, correct {correct}"), &done);
+    world.note("reset codes", &format!("{address}, correct: {correct}"), &done);
 }
 
 pub async fn held(world: &mut World) {
@@ -55,14 +55,14 @@ pub async fn held(world: &mut World) {
     }
     let sql = format!("SELECT gateway.record_held_v1('{queue}', $held${}$held$)", serde_json::Value::Array(messages));
     let done = world.run(&world.mta, &sql).await;
-    world.note(&format!("held {count} messages in {queue}"), &done);
+    world.note("report of held mail", &format!("{count} messages in {queue}"), &done);
 }
 
 pub async fn sender(world: &mut World) {
     let (domain, _) = names::domain(&mut world.dice);
     let sender = format!("{}@{domain}", names::sender(&mut world.dice));
     let done = world.run(&world.mta, &format!("SELECT gateway.record_sender_v1('{sender}')")).await;
-    world.note(&format!("sender {sender}"), &done);
+    world.note("sender", &sender, &done);
 }
 
 /// A user's own new password.
@@ -72,7 +72,7 @@ pub async fn change_password(world: &mut World) {
     let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters);
     let phc = hasher.hash_password(format!("Own-{}", world.next_serial()).as_bytes()).expect("a hash").to_string();
     let done = world.run(&world.auth, &format!("SELECT gateway.change_password_v1('{address}', '{phc}')")).await;
-    world.note(&format!("changed password: {address}"), &done);
+    world.note("change a password", &address, &done);
 }
 
 /// A hand edits a column that resources declare (C4).
@@ -87,7 +87,7 @@ pub async fn hand(world: &mut World) {
     };
     let sql = format!("UPDATE mailroster.address SET {edit} WHERE canonical = '{address}'");
     let done = world.run(&world.database.pool, &sql).await;
-    world.note(&format!("hand {edit} of {address}"), &done);
+    world.note("edit by hand", &format!("{address}: {edit}"), &done);
 }
 
 /// Time passes: mostly seconds, now and then a day or two.
@@ -95,7 +95,7 @@ pub async fn clock(world: &mut World) {
     let most = *names::pick(&mut world.dice, &[10, 10, 60, 60, 600, 3_600, 4_000, 90_000, 172_800]);
     let seconds = 1 + i64::try_from(world.dice.below(most)).expect("seconds");
     let done = advance(world, seconds).await;
-    world.note(&format!("clock + {seconds} s"), &done);
+    world.note("move the clock", &format!("{seconds} s"), &done);
 }
 
 pub async fn advance(world: &World, seconds: i64) -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! Whether the controller's memory stays flat: its resident set in the first and in the last third of the time in which it is not
+//! Whether the controller's memory stays flat: its resident set in the second and in the last third of the time in which it is not
 //! restarted, each with the number of resources at that moment.
 
 use std::fmt;
@@ -47,12 +47,11 @@ impl Memory {
             samples.sort_unstable();
             samples.get(samples.len() / 2).copied()
         };
-        // The very first is of a process that has hardly begun.
-        let first = median(self.samples.get(1..=third.max(1))?)?;
-        Some([first, median(self.samples.get(self.samples.len() - third.max(1)..)?)?])
+        // The first third is of a process that still grows into its work: connections, indexes, memory to hash in.
+        let second = median(self.samples.get(third..2 * third)?)?;
+        Some([second, median(self.samples.get(2 * third..)?)?])
     }
 
-    /// The first samples of a run of minutes are of a process that is still growing into its work: a tenth is let pass.
     pub fn judge(&self) -> Vec<String> {
         let Some([first, last]) = self.thirds() else { return vec!["the controller's memory could not be looked at".to_owned()] };
         let allowed = first.0 + first.0 / 10 + 2_048 + EACH * last.1.saturating_sub(first.1);

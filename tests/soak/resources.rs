@@ -19,7 +19,7 @@ impl Resources {
     pub async fn new(cluster: &Cluster, namespaces: &[String], system: &str) -> Self {
         let mut apis = BTreeMap::new();
         for namespace in namespaces {
-            for kind in Kind::ALL.map(|kind| kind.as_str()).into_iter().chain(["Secret"]) {
+            for kind in Kind::ALL.map(Kind::as_str).into_iter().chain(["Secret"]) {
                 apis.insert((kind.to_owned(), namespace.clone()), cluster.api_of(kind, namespace).await);
             }
         }

@@ -36,9 +36,15 @@ pub struct World {
     /// Addresses that were in force and were deleted with Retain; and those whose mail flow was learned.
     pub retained: BTreeSet<String>,
     pub learned: BTreeSet<String>,
+    /// Kind, namespace and name of whatever may have vanished without an end that anybody could see.
+    pub torn: BTreeSet<(String, String, String)>,
+    /// What was seen to be wrong on the way.
+    pub wrong: BTreeSet<String>,
     /// Numbers each thing made once: tokens, passwords, names of hands.
     pub serial: u64,
     pub counts: BTreeMap<String, u64>,
+    /// The last action failed.
+    pub failed: bool,
     logs: Vec<String>,
     began: Instant,
 }
@@ -76,8 +82,11 @@ impl World {
             steady: Steady::default(),
             retained: BTreeSet::new(),
             learned: BTreeSet::new(),
+            torn: BTreeSet::new(),
+            wrong: BTreeSet::new(),
             serial: 0,
             counts: BTreeMap::new(),
+            failed: false,
             logs: Vec::new(),
             began: Instant::now(),
         };
@@ -125,15 +134,12 @@ impl World {
         self.resources.apply(kind, namespace, name, spec).await.unwrap_or_else(|error| panic!("{kind} {name}: {error}"));
     }
 
-    /// One line, and the count of its kind. The first word is the kind.
-    pub fn note(&mut self, what: &str, outcome: &Result<(), String>) {
-        let result = match outcome {
-            Ok(()) => String::new(),
-            Err(error) => format!("  -> {error}"),
-        };
-        println!("{:8.2} {what}{result}", self.began.elapsed().as_secs_f64());
-        let kind: String = what.split(' ').take(2).collect::<Vec<_>>().join(" ");
-        let failed = if outcome.is_ok() { "" } else { ", failed" };
+    /// One line, and the count of its kind.
+    pub fn note(&mut self, kind: &str, rest: &str, outcome: &Result<(), String>) {
+        let result = outcome.as_ref().err().map(|error| format!("  -> {error}")).unwrap_or_default();
+        println!("{:8.2} {kind} {rest}{result}", self.began.elapsed().as_secs_f64());
+        self.failed = outcome.is_err();
+        let failed = if self.failed { ", refused or unanswered" } else { "" };
         *self.counts.entry(format!("{kind}{failed}")).or_default() += 1;
     }
 
