@@ -87,7 +87,7 @@ fn recorder(client: &kube::Client) -> Recorder {
 impl Pen {
     pub fn new(client: kube::Client, metrics: Metrics, standing: Standing) -> Self {
         let recorder = Arc::new(Mutex::new((recorder(&client), 0)));
-        Self { recorder, client, metrics, standing }
+        Self { client, recorder, metrics, standing }
     }
 
     /// Who publishes the next Event. A Recorder remembers each Event for minutes, to count repetitions in place of telling them again, and

@@ -8,14 +8,14 @@ use crate::model::ResourceKey;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Keys {
     One(ResourceKey),
-    Many(Box<BTreeSet<ResourceKey>>),
+    Many(BTreeSet<ResourceKey>),
 }
 
 impl Keys {
     pub fn insert(&mut self, key: ResourceKey) {
         match self {
             Self::One(first) if *first == key => {}
-            Self::One(first) => *self = Self::Many(Box::new([first.clone(), key].into())),
+            Self::One(first) => *self = Self::Many([first.clone(), key].into()),
             Self::Many(keys) => {
                 keys.insert(key);
             }
