@@ -62,7 +62,7 @@ FROM found l JOIN mailroster.address a ON a.id = l.alias_id JOIN mailroster.addr
 
 pub(super) const ADDRESSES: &str = "
 SELECT coalesce(jsonb_agg(to_jsonb(r)), '[]') FROM (
-    SELECT a.*, a.xmin::text::bigint AS version, (SELECT coalesce(jsonb_agg(k.key), '[]') FROM mailroster.address_key k WHERE k.address_id = a.id) AS keys,
+    SELECT a.*, a.xmin::text::bigint AS version, (SELECT coalesce(jsonb_agg(k.key), '[]') FROM mailroster.address_key k WHERE k.address_id = a.id AND k.stand_in_of IS NULL) AS keys,
            coalesce(l.failed_at_lock, 0) AS failed_at_lock, l.locked_at, l.locked_until,
            coalesce(c.failed, 0) AS failed_codes, c.locked_at AS codes_locked_at, u.set_at AS user_password_at,
            (SELECT count(*) FROM mailroster.held_address h WHERE h.address = a.canonical) AS held

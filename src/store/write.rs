@@ -303,13 +303,13 @@ WHERE address.namespace = EXCLUDED.namespace AND address.created_at = EXCLUDED.c
 
 const DELETE_KEYS: &str = "
 DELETE FROM mailroster.address_key k USING jsonb_to_recordset($1) AS r(canonical text, keys jsonb), mailroster.address a
-WHERE a.canonical = r.canonical AND k.address_id = a.id AND NOT r.keys ? k.key";
+WHERE a.canonical = r.canonical AND k.address_id = a.id AND k.stand_in_of IS NULL AND NOT r.keys ? k.key";
 
 const PUT_KEYS: &str = "
 INSERT INTO mailroster.address_key (key, address_id)
 SELECT k.key, a.id FROM jsonb_to_recordset($1) AS r(canonical text, keys jsonb) JOIN mailroster.address a ON a.canonical = r.canonical,
     jsonb_array_elements_text(r.keys) AS k(key)
-WHERE NOT EXISTS (SELECT FROM mailroster.address_key o WHERE o.key = k.key AND o.address_id = a.id)";
+WHERE NOT EXISTS (SELECT FROM mailroster.address_key o WHERE o.key = k.key AND o.address_id = a.id AND o.stand_in_of IS NULL)";
 
 const PUT_ROLES: &str = "
 INSERT INTO mailroster.role (namespace, name, owned, built_in, permissions)

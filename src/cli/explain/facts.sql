@@ -1,7 +1,7 @@
 -- All that `mailroster explain` tells, in one statement: one moment of the store. $1: the address as asked, $2: its canonical form.
 -- The answer to mail servers comes from their own function; what stands beside it only says why.
 WITH found AS MATERIALIZED (
-    SELECT r.address_id, r.domain_id, r.folded FROM mailroster.resolve($1) r
+    SELECT r.key, r.address_id, r.domain_id, r.folded FROM mailroster.resolve($1) r
 ), row_of AS (
     SELECT a.* FROM mailroster.address a JOIN found f ON f.address_id = a.id
 ), primary_of AS (
@@ -21,8 +21,9 @@ SELECT jsonb_build_object(
         SELECT jsonb_build_object('canonical', a.canonical, 'display', a.display, 'namespace', a.namespace, 'origin', a.origin,
             'owner', a.owner, 'last_owner', a.last_owner, 'is_alias', a.is_alias,
             'closing', a.closing, 'archive_start', a.archive_start,
-            'accepted', r.accepted, 'keys', (SELECT jsonb_agg(k.key ORDER BY k.key) FROM mailroster.address_key k WHERE k.address_id = a.id))
-        FROM row_of a JOIN mailroster.recipient r ON r.address_id = a.id),
+            'accepted', r.accepted,
+            'keys', (SELECT jsonb_agg(k.key ORDER BY k.key) FROM mailroster.address_key k WHERE k.address_id = a.id AND k.stand_in_of IS NULL))
+        FROM row_of a JOIN found f ON true JOIN mailroster.recipient r ON r.key = f.key),
     'primary', (SELECT p.canonical FROM mailroster.address p JOIN primary_of o ON o.id = p.id JOIN row_of a ON a.is_alias),
     'link', (
         SELECT jsonb_build_object('owner', l.owner, 'origin', l.origin) FROM mailroster.link l JOIN row_of a ON a.id = l.alias_id),

@@ -59,20 +59,16 @@ CREATE TABLE mailroster.domain (
     created_at           timestamptz NOT NULL DEFAULT mailroster.now(),
     UNIQUE (id, namespace)
 );
--- The spellings under which a mail server may ask: A-label and, where it differs, U-label. postmaster and abuse are stored because
--- recipient_v1 and alias_v1 show them in their first column, which an index must find (SPEC 14, V4).
+CREATE INDEX ON mailroster.domain (postmaster) WHERE postmaster <> '';
+-- The spellings under which a mail server may ask: A-label and, where it differs, U-label.
 CREATE TABLE mailroster.domain_key (
     key        text COLLATE "C" PRIMARY KEY,
-    domain_id  bigint NOT NULL REFERENCES mailroster.domain ON DELETE CASCADE,
-    postmaster text COLLATE "C" NOT NULL UNIQUE GENERATED ALWAYS AS ('postmaster@' || key) STORED,
-    abuse      text COLLATE "C" NOT NULL UNIQUE GENERATED ALWAYS AS ('abuse@' || key) STORED
+    domain_id  bigint NOT NULL REFERENCES mailroster.domain ON DELETE CASCADE
 );
 CREATE INDEX ON mailroster.domain_key (domain_id);
 -- A mail server may have to say COLLATE "default" (Postfix before 3.8 does, to pass UTF-8 through LATIN1); an index of another
 -- collation would not serve it. A hash index: no upgrade of the system's collations can spoil it.
 CREATE INDEX ON mailroster.domain_key USING hash (key COLLATE "default");
-CREATE INDEX ON mailroster.domain_key USING hash (postmaster COLLATE "default");
-CREATE INDEX ON mailroster.domain_key USING hash (abuse COLLATE "default");
 
 CREATE TABLE mailroster.address (
     id                bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -100,12 +96,17 @@ CREATE TABLE mailroster.address (
 );
 CREATE INDEX ON mailroster.address (domain_id);
 CREATE INDEX ON mailroster.address (namespace, owner);
--- The spellings under which a mail server may ask (A1): canonical, U-label form, lower case of the declared spelling.
+-- The spellings under which a mail server may ask (A1): canonical, U-label form, lower case of the declared spelling; and postmaster@ and
+-- abuse@ of domains where spec.postmaster stands for them (V4). What opens a table more costs each lookup more than finding the row, so
+-- the primary stands here too. The triggers of 0005_keys.sql see to the last two columns, whoever writes.
 CREATE TABLE mailroster.address_key (
-    key        text COLLATE "C" PRIMARY KEY,
-    address_id bigint NOT NULL REFERENCES mailroster.address ON DELETE CASCADE
+    key         text COLLATE "C" PRIMARY KEY,
+    address_id  bigint NOT NULL REFERENCES mailroster.address ON DELETE CASCADE,
+    primary_id  bigint,                                        -- of an alias: its primary
+    stand_in_of bigint REFERENCES mailroster.domain ON DELETE CASCADE   -- the domain of which the address is spec.postmaster; null: its own key
 );
 CREATE INDEX ON mailroster.address_key (address_id);
+CREATE INDEX ON mailroster.address_key (stand_in_of) WHERE stand_in_of IS NOT NULL;
 CREATE INDEX ON mailroster.address_key USING hash (key COLLATE "default");   -- as for domain_key
 
 -- "alias is another name of primary". The flags make L1 and L7 constraints: a primary is no alias, a right names no alias.

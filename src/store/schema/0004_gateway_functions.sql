@@ -9,42 +9,46 @@
 CREATE FUNCTION mailroster.find_address(asked text) RETURNS TABLE (address_id bigint) LANGUAGE sql STABLE AS $$
     SELECT k.address_id
     FROM mailroster.address_key k
-    WHERE k.key = ANY (ARRAY[asked, lower(normalize(asked, NFC))])
+    WHERE k.key = ANY (ARRAY[asked, lower(normalize(asked, NFC))]) AND k.stand_in_of IS NULL
     ORDER BY k.key = asked DESC
     LIMIT 1
 $$;
 
--- The address that mail to or from a spelling means (V4): the exact one, else what stands before the domain's sign. domain_id is null
--- when the domain is not ours; folded is the nearest to a canonical form that can be had without an address.
+-- The address that mail to or from a spelling means (V4): the exact one, else what stands before the domain's sign. key is the one that
+-- was found, domain_id is null when the domain is not ours; folded is the nearest to a canonical form that can be had without an address.
+-- OFFSET 0 keeps the planner from writing out each expression again wherever it is used.
 CREATE FUNCTION mailroster.resolve(asked text)
-    RETURNS TABLE (address_id bigint, domain_id bigint, local_part text, folded text) LANGUAGE sql STABLE AS $$
-    SELECT found.address_id, d.id, base.local_part,
-           CASE WHEN d.id IS NULL THEN spelt.folded ELSE base.local_part || '@' || d.name END
-    FROM (SELECT asked AS given, lower(normalize(asked, NFC)) AS folded) spelt
-    CROSS JOIN LATERAL (
-        SELECT substring(spelt.given FROM '^(.*)@[^@]*$') AS given_local, substring(spelt.given FROM '@[^@]*$') AS given_domain,
-               substring(spelt.folded FROM '^(.*)@[^@]*$') AS local_part, substring(spelt.folded FROM '@([^@]*)$') AS domain
-    ) part
-    LEFT JOIN LATERAL (
-        SELECT d.id, d.name, d.sub_addressing
-        FROM mailroster.domain_key k
-        JOIN mailroster.domain d ON d.id = k.domain_id
-        WHERE k.key = part.domain
-    ) d ON true
-    CROSS JOIN LATERAL (
-        SELECT CASE WHEN d.sub_addressing <> '' AND strpos(part.given_local, d.sub_addressing) > 1
-                    THEN left(part.given_local, strpos(part.given_local, d.sub_addressing) - 1) || part.given_domain END AS given,
-               CASE WHEN d.sub_addressing <> '' AND strpos(part.local_part, d.sub_addressing) > 1
-                    THEN left(part.local_part, strpos(part.local_part, d.sub_addressing) - 1) ELSE part.local_part END AS local_part
+    RETURNS TABLE (key text, address_id bigint, domain_id bigint, domain text, validation text, unknown_recipients text, learn_senders boolean,
+                   domain_made_at timestamptz, local_part text, folded text) LANGUAGE sql STABLE AS $$
+    SELECT found.key, found.address_id, base.domain_id, base.domain, base.validation, base.unknown_recipients, base.learn_senders,
+           base.domain_made_at, base.local_part,
+           CASE WHEN base.domain_id IS NULL THEN base.folded ELSE base.local_part || '@' || base.domain END
+    FROM (
+        SELECT part.folded, d.id AS domain_id, d.name AS domain, d.recipient_validation AS validation, d.unknown_recipients, d.learn_senders,
+               d.created_at AS domain_made_at, before.local_part,
+               ARRAY[part.given, part.folded, before.given || part.given_domain, before.local_part || '@' || part.domain] AS keys
+        FROM (
+            SELECT spelt.given, spelt.folded,
+                   substring(spelt.given FROM '^(.*)@[^@]*$') AS given_local, substring(spelt.given FROM '@[^@]*$') AS given_domain,
+                   substring(spelt.folded FROM '^(.*)@[^@]*$') AS local_part, substring(spelt.folded FROM '@([^@]*)$') AS domain
+            FROM (SELECT asked AS given, lower(normalize(asked, NFC)) AS folded OFFSET 0) spelt
+            OFFSET 0
+        ) part
+        LEFT JOIN mailroster.domain_key k ON k.key = part.domain
+        LEFT JOIN mailroster.domain d ON d.id = k.domain_id
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN d.sub_addressing <> '' AND strpos(part.given_local, d.sub_addressing) > 1
+                        THEN left(part.given_local, strpos(part.given_local, d.sub_addressing) - 1) END AS given,
+                   CASE WHEN d.sub_addressing <> '' AND strpos(part.local_part, d.sub_addressing) > 1
+                        THEN left(part.local_part, strpos(part.local_part, d.sub_addressing) - 1) ELSE part.local_part END AS local_part
+        ) before
+        OFFSET 0
     ) base
-    CROSS JOIN LATERAL (
-        SELECT ARRAY[spelt.given, spelt.folded, base.given, base.local_part || '@' || part.domain] AS keys
-    ) tried
     LEFT JOIN LATERAL (
-        SELECT k.address_id
+        SELECT k.key, k.address_id
         FROM mailroster.address_key k
-        WHERE k.key = ANY (tried.keys)
-        ORDER BY array_position(tried.keys, k.key::text)
+        WHERE k.key = ANY (base.keys) AND k.stand_in_of IS NULL
+        ORDER BY array_position(base.keys, k.key::text)
         LIMIT 1
     ) found ON true
 $$;
@@ -102,35 +106,60 @@ END $$;
 CREATE FUNCTION gateway.recipient_action_v1(address text) RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    meant   record;
-    mode    record;
-    known   record;
+    answering   boolean;
+    is_accepted boolean;            -- null: nobody has the address
+    is_closing  boolean;
+    is_new      boolean;            -- the domain
+    meant       record;
 BEGIN
-    PERFORM gateway.answers();
+    -- Most are mailboxes, spelt as their key: one question that opens as few tables as can be.
+    SELECT w.answers, (
+        SELECT k.primary_id IS NULL AND k.stand_in_of IS NULL AND NOT a.closing AND (d.recipient_validation IN ('Any', 'Known', 'CallForward')
+                   OR d.recipient_validation = 'Directory' AND a.origin IN ('Directory', 'DistributionList'))
+        FROM mailroster.address_key k
+        JOIN mailroster.address a ON a.id = k.address_id
+        JOIN mailroster.domain d ON d.id = a.domain_id
+        WHERE k.key = address
+    ) INTO answering, is_accepted
+    FROM mailroster.answering w;
+    IF answering IS NOT TRUE THEN
+        PERFORM gateway.answers();
+    END IF;
+    IF is_accepted THEN
+        RETURN NULL;
+    ELSIF is_accepted IS NOT NULL THEN
+        SELECT r.accepted AND NOT r.closing INTO is_accepted FROM mailroster.recipient r WHERE r.key = address;
+        IF is_accepted THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+
     SELECT r.* INTO meant FROM mailroster.resolve(address) r;
     IF meant.domain_id IS NULL OR meant.local_part = '' THEN
         RETURN NULL;
     END IF;
-    SELECT d.recipient_validation AS validation, d.unknown_recipients,
-           mailroster.now() - d.created_at < i.new_domain_grace AS is_new
-    INTO mode FROM mailroster.domain d CROSS JOIN mailroster.installation i WHERE d.id = meant.domain_id;
-    SELECT r.accepted, r.closing INTO known FROM mailroster.recipient r WHERE r.address_id = meant.address_id;
+    SELECT mailroster.now() - meant.domain_made_at < i.new_domain_grace INTO is_new FROM mailroster.installation i;
+    is_accepted := NULL;
+    -- A null would be planned for anew at each call.
+    IF meant.key IS NOT NULL THEN
+        SELECT r.accepted, r.closing INTO is_accepted, is_closing FROM mailroster.recipient r WHERE r.key = meant.key;
+    END IF;
 
-    IF known.closing THEN
+    IF is_closing THEN
         NULL;                       -- U2: takes no new mail, whatever the mode says of unknown ones
-    ELSIF known.accepted OR mode.validation = 'Any' THEN
+    ELSIF is_accepted OR meant.validation = 'Any' THEN
         RETURN NULL;
-    ELSIF known.accepted IS NULL AND meant.local_part IN ('postmaster', 'abuse')
-        AND EXISTS (SELECT FROM mailroster.postmaster t WHERE t.domain_id = meant.domain_id) THEN
+    ELSIF is_accepted IS NULL AND meant.local_part IN ('postmaster', 'abuse')
+        AND EXISTS (SELECT FROM mailroster.recipient r WHERE r.key = meant.folded AND r.stand_in_of IS NOT NULL AND r.accepted AND NOT r.closing) THEN
         RETURN NULL;                -- V4
-    ELSIF known.accepted IS NULL AND mode.validation = 'CallForward' AND NOT mode.is_new
+    ELSIF is_accepted IS NULL AND meant.validation = 'CallForward' AND NOT is_new
         AND meant.local_part NOT IN ('postmaster', 'abuse') THEN
         RETURN 'reject_unverified_recipient';
     END IF;
 
     IF meant.local_part IN ('postmaster', 'abuse') THEN
         RETURN '451 4.1.1 This domain has no ' || meant.local_part || ' yet, try again later';
-    ELSIF mode.is_new OR mode.validation = 'Directory' OR mode.unknown_recipients = 'Defer' THEN
+    ELSIF is_new OR meant.validation = 'Directory' OR meant.unknown_recipients = 'Defer' THEN
         RETURN '451 4.1.1 Recipient not known yet, try again later';
     END IF;
     RETURN '550 5.1.1 No such recipient here';
@@ -141,7 +170,6 @@ CREATE FUNCTION gateway.record_sender_v1(address text) RETURNS void LANGUAGE plp
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     meant   record;
-    learns  record;
     full_local_part constant text := lower(substring(address FROM '^(.*)@[^@]*$'));
 BEGIN
     IF coalesce(address, '') IN ('', '<>') THEN
@@ -152,9 +180,7 @@ BEGIN
         PERFORM mailroster.count_unknown('record_sender_v1');
         RETURN;
     END IF;
-    SELECT d.name, d.learn_senders AND d.recipient_validation NOT IN ('Directory', 'None') AS willing
-    INTO learns FROM mailroster.domain d WHERE d.id = meant.domain_id;
-    IF meant.address_id IS NOT NULL OR NOT learns.willing
+    IF meant.address_id IS NOT NULL OR NOT meant.learn_senders OR meant.validation IN ('Directory', 'None')
         -- V4 decides about these two; learned, they would cut off spec.postmaster.
         OR meant.local_part IN ('postmaster', 'abuse')
         -- SRS, BATV, what mail servers and list servers bounce to; VERP, with the word for it or with a whole address inside.
@@ -166,13 +192,13 @@ BEGIN
         -- U8.
         OR EXISTS (SELECT FROM mailroster.tombstone t WHERE t.canonical = meant.folded AND t.purged_at > mailroster.now() - interval '90 days')
         -- The controller takes 100 an hour; a flood of invented senders must not fill the store meanwhile.
-        OR (SELECT count(*) FROM (SELECT FROM mailroster.learned_sender s WHERE s.domain = learns.name LIMIT 1000) queued) >= 1000
+        OR (SELECT count(*) FROM (SELECT FROM mailroster.learned_sender s WHERE s.domain = meant.domain LIMIT 1000) queued) >= 1000
     THEN
         RETURN;
     END IF;
-    INSERT INTO mailroster.learned_sender (key, domain) VALUES (meant.folded, learns.name) ON CONFLICT DO NOTHING;
+    INSERT INTO mailroster.learned_sender (key, domain) VALUES (meant.folded, meant.domain) ON CONFLICT DO NOTHING;
     IF FOUND THEN
-        PERFORM mailroster.record_change(ARRAY['learned ' || learns.name]);
+        PERFORM mailroster.record_change(ARRAY['learned ' || meant.domain]);
     END IF;
 END $$;
 
