@@ -17,6 +17,7 @@ pub mod process;
 pub mod proxy;
 pub mod resources;
 pub mod rights;
+pub mod roster;
 pub mod tools;
 pub mod wait;
 pub mod wire;
