@@ -237,6 +237,65 @@ async fn audit_rows_that_came_before_their_partition_move_there() {
 }
 
 #[tokio::test]
+async fn v3_an_older_copy_is_known_by_whatever_is_asked_of_it_and_another_leader_by_the_same_epoch() {
+    let oracle = Oracle::start().await;
+    let leader = oracle.lead("copied").await;
+    let store = leader.store();
+    let hand = async |sql: &str| {
+        sqlx::raw_sql(AssertSqlSafe(format!("UPDATE mailroster.installation SET {sql}"))).execute(store.pool()).await.unwrap()
+    };
+    let answers = "SELECT answers_since IS NOT NULL, batches FROM mailroster.installation";
+    leader.execute(&[], &[]).await.unwrap();
+    leader.answer().await.unwrap();
+    assert!(leader.state().await.unwrap());
+    assert_eq!(texts(store, answers).await, ["(t,2)"]);
+
+    // By its counter, or because it is from before this epoch, or of nobody's yet. What raises the counter again hides nothing.
+    for (copy, counter) in
+        [("batches = 1", 4), ("batches = 0, epoch = 0, leader = 'one before'", 6), ("id = NULL, epoch = 0, batches = 0, leader = NULL", 8)]
+    {
+        hand(copy).await;
+        for _ in 0..3 {
+            assert!(matches!(leader.execute(&[], &[]).await, Err(StoreError::Older)), "{copy}");
+        }
+        assert!(matches!(leader.answer().await, Err(StoreError::Older)), "{copy}");
+        assert!(matches!(leader.state().await, Err(StoreError::Older)), "{copy}");
+        leader.hush().await.unwrap();
+        assert!(!leader.state().await.unwrap());
+        leader.answer().await.unwrap();
+        assert_eq!(texts(store, answers).await, [format!("(t,{counter})")], "{copy}");
+    }
+
+    // Whoever took a copy from before this epoch has the same one now.
+    hand("leader = 'another'").await;
+    assert!(matches!(leader.execute(&[], &[]).await, Err(StoreError::Deposed)));
+    assert!(matches!(leader.state().await, Err(StoreError::Deposed)));
+    assert!(matches!(leader.hush().await, Err(StoreError::Deposed)));
+    oracle.server.stop().await;
+}
+
+#[tokio::test]
+async fn v3_who_takes_a_store_whose_postgres_was_started_since_lets_mail_servers_wait() {
+    let oracle = Oracle::start().await;
+    let leader = oracle.lead("started").await;
+    leader.answer().await.unwrap();
+    let store = leader.store().clone();
+    drop(leader);
+    // The server may take a moment to notice that a session has ended.
+    let take = async || loop {
+        match Leader::take(&store, &claim("started")).await {
+            Err(LeaderError::Busy) => {}
+            taken => break taken.unwrap().state().await.unwrap(),
+        }
+    };
+    assert!(take().await, "the same run of Postgres: what is in force is known");
+    let other_run = "UPDATE mailroster.installation SET recognised_run = recognised_run - interval '1 second'";
+    store.pool().execute(other_run).await.unwrap();
+    assert!(!take().await);
+    oracle.server.stop().await;
+}
+
+#[tokio::test]
 async fn a_foreign_store_is_left_untouched_and_what_was_not_in_view_stays() {
     let oracle = Oracle::start().await;
     let leader = oracle.lead("owned").await;
