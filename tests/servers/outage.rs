@@ -32,11 +32,6 @@ pub fn sqlstate(error: &sqlx::Error) -> String {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(Into::into).unwrap_or_default()
 }
 
-/// Whether tests may take minutes.
-pub fn is_long() -> bool {
-    std::env::var_os("MAILROSTER_TEST_LONG").is_some()
-}
-
 /// A tenant whose controller reaches the store by another way than the test does.
 pub async fn tenant_through(database: Database, store: String) -> Tenant {
     let cluster = support::control_plane().await;

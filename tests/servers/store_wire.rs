@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::crashes::DUMP;
 use crate::gateway::PHC;
-use crate::outage::{is_long, tenant_through};
+use crate::outage::tenant_through;
 use crate::support::wait::PATIENCE;
 use crate::support::{self, Database, Wire, eventually};
 use crate::tenant::Tenant;
@@ -40,7 +40,7 @@ fn no_resource_was_blamed(tenant: &Tenant) {
 async fn c11_with_a_store_that_takes_its_time_for_everything_changes_still_come_into_force() {
     let (tenant, wire) = wired().await;
     // A batch asks some fifty times, of which a new connection has each prepared first: minutes at two seconds each.
-    let (pause, patience) = if is_long() { (2_000, Duration::from_mins(6)) } else { (100, PATIENCE) };
+    let (pause, patience) = support::scale((100, PATIENCE), (2_000, Duration::from_mins(6)));
     wire.slow(Duration::from_millis(pause));
     let changed = "EmailAddress/sales {address: sales@acme.example, displayName: Other}
         EmailAddress/new {address: new@acme.example}
@@ -145,7 +145,7 @@ async fn c11_a_wire_torn_anywhere_loses_nothing_and_does_nothing_twice() {
         };
         (0..20).map(line).collect::<String>()
     };
-    let torn = if is_long() { 100 } else { 10 };
+    let torn = support::scale(10, 100);
     // Enough for a batch now and then: some are torn within it, some within its COMMIT or right behind it.
     wire.tear(1 << 17);
     wire.cut();
