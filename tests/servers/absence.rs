@@ -88,6 +88,24 @@ async fn u6_a_finalizer_torn_off_ends_nothing_for_a_day_and_then_the_right() {
 }
 
 #[tokio::test]
+async fn u6_what_was_deleted_in_order_is_not_missed_and_takes_nothing_of_a_days_share() {
+    let scene = Scene::new().await;
+    scene.cluster.apply(&scene.ours, &tenant().concat()).await;
+    in_force(scene.cluster, &scene.ours).await;
+    for (kind, name) in RIGHTS {
+        scene.cluster.delete(kind, &scene.ours, name).await;
+    }
+    // A link goes through its domain's quiet time first (U4).
+    wait_text(&scene.database, "SELECT count(*) FROM mailroster.waiting WHERE action = 'Unlink'", "1").await;
+    scene.database.move_clock(11).await;
+    for (kind, name) in RIGHTS {
+        scene.cluster.wait_gone(kind, &scene.ours, name).await;
+    }
+    scene.something_else_happens().await;
+    assert_eq!(scene.database.text("SELECT count(*) FROM mailroster.absence").await, "0");
+}
+
+#[tokio::test]
 async fn u6_what_was_deleted_while_the_controller_was_down_is_given_a_day_and_what_comes_back_by_then_lost_nothing() {
     let mut scene = Scene::new().await;
     scene.cluster.apply(&scene.ours, &tenant().concat()).await;
