@@ -218,7 +218,7 @@ pub(super) fn judge(w: &mut Working<'_>, resource: &Resource, declared: &Address
         let ready = if resource.suspended { Violation::new(Reason::Suspended, "") } else { refusal(w, resource, declared) }.into();
         return Verdict { conditions: absent_conditions(&ready), ..super::blank(resource, ready, Detail::Address(Box::default())) };
     };
-    let credential = passwords::judge(w, declared, &row);
+    let credential = passwords::judge(w, resource, declared, &row);
     let purge = purge_detail(w, resource, address);
     let mut ready = Finding::fine(format!("{address} is in force"));
     if !credential.status && credential.reason != Reason::NotManaged {

@@ -70,7 +70,7 @@ fn in_force(w: &Working<'_>, address: &CanonicalAddress, fingerprint: &[u8], key
 }
 
 /// CredentialReady.
-pub(super) fn judge(w: &Working<'_>, declared: &AddressDeclared, row: &AddressRow) -> Condition {
+pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &AddressDeclared, row: &AddressRow) -> Condition {
     let no = |reason: Reason, message: &str| Condition::new("CredentialReady", false, reason, message);
     let address = declared.address.canonical();
     let Some(password) = &declared.password else {
@@ -83,11 +83,15 @@ pub(super) fn judge(w: &Working<'_>, declared: &AddressDeclared, row: &AddressRo
         Offer::Unread => no(Reason::PasswordPending, "the Secret has not been read yet"),
         Offer::Missing(message) => no(Reason::SecretNotFound, message),
         Offer::NotReadable(message) => no(Reason::SecretNotReadable, message),
-        Offer::Value { fingerprint, key_id, work } => match work {
-            Work::Refused(rule) if !in_force(w, address, fingerprint, key_id) => no(Reason::PasswordRefused, rule),
-            _ if in_force(w, address, fingerprint, key_id) => Condition::quiet("CredentialReady", true, Reason::Succeeded),
-            _ => no(Reason::PasswordPending, "the password is being hashed"),
-        },
+        Offer::Value { fingerprint, key_id, .. } if in_force(w, address, fingerprint, key_id) => {
+            Condition::quiet("CredentialReady", true, Reason::Succeeded)
+        }
+        // C8: nobody looks at the value, and whoever did before may have forgotten by now.
+        Offer::Value { .. } if resource.active().is_none() => {
+            no(Reason::PasswordPending, "the Secret's value is not looked at while the resource is suspended or ending")
+        }
+        Offer::Value { work: Work::Refused(rule), .. } => no(Reason::PasswordRefused, rule),
+        Offer::Value { .. } => no(Reason::PasswordPending, "the password is being hashed"),
     }
 }
 

@@ -75,7 +75,7 @@ reasons! {
     SecretNotFound Waiting "The Secret or its key is missing; everything else of the address is in force."
     SecretNotReadable Rejected "The Secret lacks the label `mailroster.dev/readable: \"true\"`, without which no Secret is read."
     PasswordRefused Rejected "The password breaks a rule; the message names the rule. The old password stays in force."
-    PasswordPending Waiting "The password is being hashed."
+    PasswordPending Waiting "The password is being hashed, or its resource is suspended or ending: then the value is not looked at."
     StoreUnavailable Waiting "The store can't be reached; what was in force stays in force."
     PurgeBlocked Waiting "The address is to be purged and something stands in the way; status.purge.blockers lists all of it."
     RemovalPending Waiting "The link ends once no other end was asked for in its domain for 10 seconds (60 at most)."

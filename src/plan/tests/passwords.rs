@@ -50,6 +50,29 @@ fn p1_a_refused_password_leaves_the_old_one_in_force() {
     }
 }
 
+/// Nobody works on the value of a frozen resource, and what was found out before is lost with the process: what is said must not depend on it.
+#[test]
+fn c8_the_value_for_a_suspended_resource_waits_whatever_is_known_of_it() {
+    let mut world = world("one", "");
+    let suspend = |world: &mut World, offer: &str, suspended: bool| {
+        world.apply(&format!(
+            "EmailAddress/a: {{address: a@acme.example, suspend: {suspended}, password: {{secretRef: {{name: s, key: k}}}}, metadata: {{password: '{offer}'}}}}"
+        ));
+    };
+    suspend(&mut world, "open one", true);
+    assert_eq!(world.condition("EmailAddress/a", "CredentialReady"), "True Succeeded");
+    for offer in ["open refused", "refused", "two", "same two"] {
+        suspend(&mut world, offer, true);
+        world.expect("EmailAddress/a Suspended");
+        assert_eq!(world.condition("EmailAddress/a", "CredentialReady"), "False PasswordPending", "{offer}");
+        assert_eq!((written(&world), world.plan.passwords.len()), (vec![true], 0), "{offer}");
+    }
+    suspend(&mut world, "open refused", false);
+    assert_eq!(world.plan.passwords.len(), 1);
+    suspend(&mut world, "refused", false);
+    world.expect("EmailAddress/a PasswordRefused");
+}
+
 #[test]
 fn p1_a_password_beyond_ascii_is_taken_with_a_warning_once() {
     let mut world = world("grün", "");
