@@ -28,6 +28,19 @@ pub struct Lease {
     standing: Standing,
 }
 
+/// How the Lease was lost, as far as is known.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    #[error("it could not be renewed in time, and another controller may lead by now")]
+    NotRenewed,
+    #[error("{0} holds it now")]
+    Taken(String),
+    #[error("somebody took it from us, and nobody holds it")]
+    Vacant,
+    #[error("somebody deleted it")]
+    Deleted,
+}
+
 /// Who we are: the pod's name, and a part of our own for each start.
 pub fn holder() -> String {
     use std::sync::OnceLock;
@@ -113,7 +126,7 @@ impl Lease {
             match tokio::time::timeout_at(renewed + GIVE_UP, self.renew()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(lost)) => return lost,
-                Err(_) => return Error::LeaseLost,
+                Err(_) => return Lost::NotRenewed.into(),
             }
             if self.standing.last() == renewed {
                 tokio::time::sleep(SOON.mul_f64(1.0 + f64::from(super::retry::chance()) / 255.0)).await;
@@ -154,14 +167,18 @@ impl Lease {
             Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {
                 // Somebody else wrote it. Ours only if it still names us.
                 match self.api.get_opt(NAME).await {
-                    Ok(Some(object)) if object.spec.as_ref().and_then(|s| s.holder_identity.as_ref()) == Some(&self.holder) => {
+                    Ok(Some(object)) => {
+                        let holder = object.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
+                        if holder != self.holder {
+                            return Err(if holder.is_empty() { Lost::Vacant } else { Lost::Taken(holder) }.into());
+                        }
                         // Nobody but us changes that time: what was asked first came through, and only its answer is late.
                         if renewed(&object) != before {
                             self.standing.renewed(asked);
                         }
                         *self.held.lock().await = object;
                     }
-                    Ok(_) => return Err(Error::LeaseLost),
+                    Ok(None) => return Err(Lost::Deleted.into()),
                     Err(error) => tracing::warn!(%error, "the Lease can't be read"),
                 }
             }

@@ -59,8 +59,8 @@ pub enum Error {
     Http(#[source] std::io::Error),
     #[error("{0}")]
     Identity(String),
-    #[error("the Lease was lost: another controller leads")]
-    LeaseLost,
+    #[error("the Lease was lost: {0}")]
+    LeaseLost(#[from] lease::Lost),
     #[error("the task {0} ended unexpectedly: {1}")]
     Task(&'static str, String),
 }
@@ -89,7 +89,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     metrics.leads(true);
     let outcome = lead(&options, &namespace, clients, metrics.clone(), &lease, stop.clone()).await;
     metrics.leads(false);
-    if !matches!(outcome, Err(Error::LeaseLost)) {
+    if !matches!(outcome, Err(Error::LeaseLost(_))) {
         lease.release().await;
     }
     outcome

@@ -191,3 +191,26 @@ async fn a_leader_whose_renewals_are_answered_late_goes_on_leading() {
     proxy.let_go();
     assert!(tenant.operator.terminate().await.success());
 }
+
+#[tokio::test]
+async fn a_leader_without_its_lease_ends_and_says_what_it_knows_of_it() {
+    let ((mut cut_off, proxy), mut robbed, mut forgotten) = tokio::join!(Tenant::behind_proxy(), Tenant::start(), Tenant::start());
+    for tenant in [&cut_off, &robbed, &forgotten] {
+        tenant.operator.says("leading").await;
+    }
+    // Nobody else leads where nobody is answered.
+    proxy.answer(|seen| if seen.is_lease() { Answer::Held } else { Answer::Pass });
+    let system = |tenant: &Tenant| tenant.operator.settings().system_namespace;
+    let somebody = serde_json::json!({"spec": {"holderIdentity": "somebody"}});
+    robbed.cluster.patch("Lease", &system(&robbed), "mailroster", &somebody).await;
+    forgotten.cluster.delete("Lease", &system(&forgotten), "mailroster").await;
+    for (tenant, known) in [
+        (&mut robbed, "the Lease was lost: somebody holds it now"),
+        (&mut forgotten, "the Lease was lost: somebody deleted it"),
+        (&mut cut_off, "the Lease was lost: it could not be renewed in time, and another controller may lead by now"),
+    ] {
+        assert!(!tenant.operator.ended(PATIENCE).await.success(), "{}", tenant.operator.tail());
+        assert!(tenant.operator.log().contains(known), "{}", tenant.operator.tail());
+    }
+    proxy.let_go();
+}
