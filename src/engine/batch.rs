@@ -25,12 +25,13 @@ const ASIDE: std::time::Duration = std::time::Duration::from_mins(1);
 pub(super) struct Seed {
     keys: BTreeSet<ResourceKey>,
     subjects: BTreeSet<Subject>,
+    reported: BTreeSet<Subject>,
     ended: BTreeSet<ResourceKey>,
 }
 
 impl Seed {
     fn len(&self) -> usize {
-        self.keys.len() + self.subjects.len() + self.ended.len()
+        self.keys.len() + self.subjects.len() + self.reported.len() + self.ended.len()
     }
 
     /// Halves, for finding out who breaks a batch.
@@ -40,11 +41,18 @@ impl Seed {
             let mut iter = set.into_iter();
             (iter.by_ref().take(half).collect(), iter.collect())
         }
-        let ((keys, k), (subjects, s), (ended, e)) = (halve(self.keys), halve(self.subjects), halve(self.ended));
-        if k.is_empty() && s.is_empty() && e.is_empty() {
-            return (Self { keys, ..Self::default() }, Self { subjects, ended, ..Self::default() });
+        let ((keys, k), (subjects, s)) = (halve(self.keys), halve(self.subjects));
+        let ((reported, r), (ended, e)) = (halve(self.reported), halve(self.ended));
+        let second = Self { keys: k, subjects: s, reported: r, ended: e };
+        let mut first = Self { keys, subjects, reported, ended };
+        if second.len() > 0 {
+            return (first, second);
         }
-        (Self { keys, subjects, ended }, Self { keys: k, subjects: s, ended: e })
+        // One of each sort at the most: the first sort apart.
+        let keys = std::mem::take(&mut first.keys);
+        let subjects = if keys.is_empty() { std::mem::take(&mut first.subjects) } else { BTreeSet::new() };
+        let reported = if keys.is_empty() && subjects.is_empty() { std::mem::take(&mut first.reported) } else { BTreeSet::new() };
+        (Self { keys, subjects, reported, ended: BTreeSet::new() }, first)
     }
 }
 
@@ -64,6 +72,11 @@ impl<S: Surroundings> Engine<S> {
             && let Some(subject) = self.subjects.pop_first()
         {
             seed.subjects.insert(subject);
+        }
+        while seed.reported.len() < BATCH
+            && let Some(subject) = self.reported.pop_first()
+        {
+            seed.reported.insert(subject);
         }
         while seed.ended.len() < BATCH
             && let Some(key) = self.ended.pop_first()
@@ -135,19 +148,14 @@ impl<S: Surroundings> Engine<S> {
 
     /// Closes the slice, reads it and plans it.
     async fn plan(&mut self, seed: &Seed) -> Result<(Scope, Plan), Failure> {
-        let mut slice = Slice { keys: seed.keys.clone(), subjects: seed.subjects.clone() };
+        let mut slice = Slice { keys: seed.keys.clone(), subjects: &seed.subjects | &seed.reported };
         let named: BTreeSet<_> = seed.keys.union(&seed.ended).cloned().collect();
-        slice.subjects.extend(self.leader.store().owned(&named).await?);
+        let owned = self.leader.store().owned(&named).await?;
         // A domain by itself brings in who claims it; whom its change concerns is found when it has changed.
-        let of_subjects: Vec<_> = slice
-            .subjects
-            .iter()
-            .flat_map(|subject| match subject {
-                Subject::Domain(_) => self.roster.claimants(subject).cloned().collect(),
-                _ => self.roster.dependents(subject),
-            })
-            .collect();
-        slice.keys.extend(of_subjects);
+        let is_no_domain = |subject: &&Subject| !matches!(subject, Subject::Domain(_));
+        slice.keys.extend(seed.subjects.iter().filter(is_no_domain).flat_map(|subject| self.roster.dependents(subject)));
+        slice.keys.extend(owned.iter().flat_map(|subject| self.roster.dependents_of_owned(subject)));
+        slice.subjects.extend(owned);
         self.roster.close(&mut slice);
         let missing_in = self.missing_in(&slice);
         let overdue = self.overdue(&missing_in).await?;
@@ -168,6 +176,7 @@ impl<S: Surroundings> Engine<S> {
             self.roster.close(&mut scope.slice);
         }
         scope.count.extend(self.counting.within(&scope.slice.subjects));
+        scope.purging = self.roster.purging(&scope.slice);
         let (observed, now) = self.leader.store().observe(&scope).await?;
         crate::fault::reach("read");
         self.schedule.set_clock(now);
@@ -224,8 +233,7 @@ impl<S: Surroundings> Engine<S> {
         self.observer.batch(scope.slice.keys.len(), began.elapsed());
         self.roster.forget_deleted(&seed.ended);
         self.counting.counted(&scope.count);
-        let changed: BTreeSet<_> = plan.changes.iter().flat_map(Change::subjects).collect();
-        let concerned: BTreeSet<_> = changed.iter().flat_map(|subject| self.roster.dependents(subject)).collect();
+        let concerned = self.roster.concerned(&plan.changes);
         for change in &plan.changes {
             self.note_change(change);
             // Its rows have lost their owner: it is not missed any more.
@@ -322,6 +330,7 @@ impl<S: Surroundings> Engine<S> {
             self.touch(key);
         }
         self.subjects.extend(seed.subjects);
+        self.reported.extend(seed.reported);
         self.ended.extend(seed.ended);
     }
 
@@ -335,7 +344,7 @@ impl<S: Surroundings> Engine<S> {
             }
         }
         if seed.keys.is_empty() {
-            tracing::error!(reason, subjects = ?seed.subjects, ended = ?seed.ended, "the change can't be carried out");
+            tracing::error!(reason, subjects = ?seed.subjects, reported = ?seed.reported, ended = ?seed.ended, "the change can't be carried out");
         }
         self.set_aside.push((Instant::now() + ASIDE, seed));
     }
@@ -371,6 +380,38 @@ impl From<StoreError> for Failure {
             StoreError::Older => Self::Older,
             error @ (StoreError::Unavailable(_) | StoreError::Conflict(_)) => Self::Later(error),
             error => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::CanonicalAddress;
+
+    #[test]
+    fn a_seed_is_halved_until_each_part_stands_alone() {
+        let address = |n: u32| Subject::Address(CanonicalAddress::from_store(&format!("a{n}@acme.example")));
+        let key = |n: u32| ResourceKey::new(Kind::EmailAddress, "acme", &n.to_string());
+        for (keys, subjects, reported, ended) in [(3, 2, 2, 2), (1, 1, 1, 1), (0, 1, 0, 1), (0, 0, 1, 1), (0, 0, 0, 2), (1, 0, 1, 0)] {
+            let seed = Seed {
+                keys: (0..keys).map(key).collect(),
+                subjects: (0..subjects).map(address).collect(),
+                reported: (0..reported).map(address).collect(),
+                ended: (0..ended).map(key).collect(),
+            };
+            let (mut parts, mut alone) = (vec![seed], 0);
+            while let Some(seed) = parts.pop() {
+                if seed.len() == 1 {
+                    alone += 1;
+                    continue;
+                }
+                let whole = seed.len();
+                let (first, second) = seed.split();
+                assert!(first.len() > 0 && second.len() > 0 && first.len() + second.len() == whole);
+                parts.extend([first, second]);
+            }
+            assert_eq!(alone, keys + subjects + reported + ended);
         }
     }
 }

@@ -72,6 +72,8 @@ pub struct Engine<S> {
     /// The keys that are in `dirty`, and where.
     queued: BTreeMap<ResourceKey, (bool, Instant)>,
     subjects: BTreeSet<Subject>,
+    /// Addresses that are the same to all but those who declare them: a report came, or a lock has ended.
+    reported: BTreeSet<Subject>,
     ended: BTreeSet<ResourceKey>,
     listed: BTreeSet<(Kind, String)>,
     expected: BTreeSet<(Kind, String)>,
@@ -127,6 +129,7 @@ impl<S: Surroundings> Engine<S> {
             dirty: BTreeSet::new(),
             queued: BTreeMap::new(),
             subjects: BTreeSet::new(),
+            reported: BTreeSet::new(),
             ended: BTreeSet::new(),
             listed: BTreeSet::new(),
             expected: start.expected,
@@ -223,13 +226,17 @@ impl<S: Surroundings> Engine<S> {
     }
 
     fn has_work(&self) -> bool {
-        !self.dirty.is_empty() || !self.subjects.is_empty() || !self.ended.is_empty()
+        !self.dirty.is_empty() || self.has_subjects()
+    }
+
+    fn has_subjects(&self) -> bool {
+        !self.subjects.is_empty() || !self.reported.is_empty() || !self.ended.is_empty()
     }
 
     /// When the work there is may begin: what takes something away, lets somebody in or comes from mail servers, at once; a full batch too.
     fn begins_at(&self) -> Instant {
         let urgent = self.dirty.first().is_some_and(|(calm, _, _)| !calm);
-        let now = urgent || self.dirty.len() >= BATCH || !self.subjects.is_empty() || !self.ended.is_empty();
+        let now = urgent || self.dirty.len() >= BATCH || self.has_subjects();
         if now { Instant::now() } else { self.calm_until }
     }
 
@@ -251,7 +258,10 @@ impl<S: Surroundings> Engine<S> {
 
     fn collect_due(&mut self) {
         self.take_up_again();
-        self.subjects.extend(self.schedule.take_due());
+        for subject in self.schedule.take_due() {
+            let subjects = if matches!(subject, Subject::Address(_)) { &mut self.reported } else { &mut self.subjects };
+            subjects.insert(subject);
+        }
         self.sight.collect_due(&self.listed);
         for domain in self.counting.take_due() {
             self.touch_domain(&domain);
@@ -314,6 +324,7 @@ impl<S: Surroundings> Engine<S> {
             }
             Input::Changed(dirty) => {
                 self.subjects.extend(dirty.subjects);
+                self.reported.extend(dirty.reported);
                 self.subjects.extend(dirty.learned.into_iter().map(Subject::Domain));
             }
             Input::Clock(now) => self.schedule.set_clock(now),

@@ -7,13 +7,11 @@ use super::guard;
 use super::observed::{AddressRow, WaitAction};
 use super::passwords;
 use super::reason::Reason;
+use super::relation::LISTED;
 use super::subject::Subject;
 use super::verdict::{AddressDetail, Condition, Detail, Finding, PurgeDetail, Verdict};
 use super::working::{Owner, Working};
 use crate::model::{Address, CanonicalAddress, Kind};
-
-/// How many names `status.aliases` lists.
-const LISTED_ALIASES: usize = 50;
 
 pub(super) fn settle(w: &mut Working<'_>) {
     let mut subjects = w.claimed(|s| if let Subject::Address(a) = s { Some(a.clone()) } else { None });
@@ -240,8 +238,8 @@ pub(super) fn judge(w: &mut Working<'_>, resource: &Resource, declared: &Address
     let detail = AddressDetail {
         origin: row.origin.clone(),
         alias_of: w.next.links.get(address).map_or(String::new(), |link| link.primary.to_string()),
-        aliases: w.next.links.aliases_of(address).take(LISTED_ALIASES).map(ToString::to_string).collect(),
-        alias_count: w.next.links.aliases_of(address).count(),
+        aliases: w.next.links.aliases_of(address).take(LISTED).map(ToString::to_string).collect(),
+        alias_count: w.next.links.count_aliases_of(address),
         role: w.next.members.get(address).map_or(String::new(), |(_, role)| role.clone()),
         failed_logons: lock.map_or(0, |(count, _)| count),
         locked_until: lock.map(|(_, until)| until),

@@ -48,6 +48,8 @@ pub enum Change {
     PutAddress {
         address: CanonicalAddress,
         row: Arc<AddressRow>,
+        /// Whether somebody besides its claimants looks at what is new ([`AddressRow::looks_the_same`]).
+        outward: bool,
     },
     PutRole {
         namespace: String,
@@ -250,7 +252,10 @@ pub(super) fn difference(w: &Working<'_>) -> (Vec<Change>, Vec<Audit>) {
             d.add(3, Change::DeleteAddress { address: address.clone(), purge: w.purged.get(address) == Some(&true) });
         }
         match new {
-            Some(row) => d.add(4, Change::PutAddress { address: address.clone(), row: row.clone() }),
+            Some(row) => {
+                let outward = old.is_none_or(|old| !row.looks_the_same(old));
+                d.add(4, Change::PutAddress { address: address.clone(), row: row.clone(), outward });
+            }
             None => d.add(9, Change::DeleteAddress { address: address.clone(), purge: w.purged.get(address) == Some(&true) }),
         }
     });
@@ -338,7 +343,7 @@ fn bookkeeping(w: &Working<'_>, d: &mut Difference) {
 }
 
 impl Change {
-    /// What others may have to be planned for after it.
+    /// What it is about. For whom that matters [`super::slice::Roster::concerned`] knows.
     #[must_use]
     pub fn subjects(&self) -> Vec<Subject> {
         match self {

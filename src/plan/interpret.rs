@@ -34,7 +34,7 @@ impl Observed {
             Change::DeleteLink { alias, .. } => {
                 self.links.remove(alias);
             }
-            Change::PutAddress { address, row } => {
+            Change::PutAddress { address, row, .. } => {
                 let domain = self.domains.get(address.domain_text()).ok_or_else(|| format!("{address}: no domain"))?;
                 if domain.namespace != row.namespace {
                     return Err(format!("{address}: the domain is another namespace's"));

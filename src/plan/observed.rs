@@ -92,6 +92,37 @@ pub struct AddressRow {
     pub version: Option<u32>,
 }
 
+impl AddressRow {
+    /// Whether it is the same to all but its claimants: to links, delegations and roles that name it, and to the domain whose postmaster
+    /// it is.
+    #[must_use]
+    pub fn looks_the_same(&self, other: &Self) -> bool {
+        let Self {
+            namespace,
+            is_alias,
+            origin,
+            closing,
+            archive_start,
+            created_at,
+            display: _,
+            keys: _,
+            owner: _,
+            last_owner: _,
+            display_name: _,
+            attributes: _,
+            disabled: _,
+            shut: _,
+            smtp_submission: _,
+            pop: _,
+            unlocked_at: _,
+            codes_reset_at: _,
+            version: _,
+        } = self;
+        let as_others_see = (&other.namespace, &other.is_alias, &other.origin, &other.closing, &other.archive_start, &other.created_at);
+        (namespace, is_alias, origin, closing, archive_start, created_at) == as_others_see
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LinkRow {
     pub primary: CanonicalAddress,

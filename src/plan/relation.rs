@@ -5,14 +5,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::observed::{DelegationRow, LinkRow};
 use crate::model::CanonicalAddress;
 
-/// Alias to link, and primary to its aliases.
+/// Alias to link, and primary to its aliases. Of a primary with many of them a slice may have some in view and the number of the rest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Links {
     rows: BTreeMap<CanonicalAddress, LinkRow>,
     by_primary: BTreeMap<CanonicalAddress, BTreeSet<CanonicalAddress>>,
+    /// How many aliases a primary has besides those in view; all of them come after the first [`LISTED`] by name. None is left out of
+    /// which something may become in this plan.
+    unseen: BTreeMap<CanonicalAddress, usize>,
 }
 
+/// How many names of its aliases a primary's status lists. Generated worlds are small.
+pub const LISTED: usize = if cfg!(test) { 2 } else { 50 };
+
 impl Links {
+    pub fn leave_out(&mut self, primary: CanonicalAddress, count: usize) {
+        if count > 0 {
+            self.unseen.insert(primary, count);
+        }
+    }
+
     pub fn insert(&mut self, alias: CanonicalAddress, row: LinkRow) {
         self.remove(&alias);
         self.by_primary.entry(row.primary.clone()).or_default().insert(alias.clone());
@@ -43,9 +55,15 @@ impl Links {
         self.rows.iter()
     }
 
-    /// The aliases of a primary, in order.
+    /// The aliases of a primary, in order: all of them where it is to be purged, at least the first [`LISTED`] otherwise.
     pub fn aliases_of(&self, primary: &CanonicalAddress) -> impl Iterator<Item = &CanonicalAddress> {
         self.by_primary.get(primary).into_iter().flatten()
+    }
+
+    /// How many aliases a primary has, those out of view included.
+    #[must_use]
+    pub fn count_aliases_of(&self, primary: &CanonicalAddress) -> usize {
+        self.by_primary.get(primary).map_or(0, BTreeSet::len) + self.unseen.get(primary).copied().unwrap_or_default()
     }
 }
 

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::change::Change;
 use super::desired::{Action, Declared, Desired, Resource};
 use super::keys::Keys;
+use super::observed::LinkRow;
 use super::subject::Subject;
 use crate::model::{Address, CanonicalAddress, DomainName, Kind, ResourceKey};
 
@@ -244,6 +245,56 @@ impl Roster {
         };
         let own = own.as_ref().and_then(|address| self.claims.get(address)).into_iter().flat_map(Keys::iter);
         self.claimants(subject).chain(referring).chain(own).cloned().collect()
+    }
+
+    /// For whom changes may matter that were not planned with them: everybody who looks at their subjects. But what is new of an address may
+    /// be so to its claimants alone; and that a primary has one more alias, or one less, concerns who tells of its aliases and who wants to
+    /// make an alias of it, not its thousand others.
+    #[must_use]
+    pub fn concerned(&self, changes: &[Change]) -> BTreeSet<ResourceKey> {
+        let (mut claimed, mut looked_at) = (BTreeSet::new(), BTreeSet::new());
+        for change in changes {
+            match change {
+                Change::PutAddress { address, outward: false, .. } => {
+                    claimed.insert(Subject::Address(address.clone()));
+                }
+                Change::PutLink { alias, row: LinkRow { primary, .. } } | Change::DeleteLink { alias, primary } => {
+                    looked_at.insert(Subject::Link(alias.clone()));
+                    claimed.extend([Subject::Address(primary.clone()), Subject::Link(primary.clone())]);
+                }
+                // Every row of it goes along, in view or not.
+                Change::TransferDomain { domain, .. } => {
+                    let lies_in_it = |subject: &&Subject| subject.addresses().iter().any(|address| address.is_in(domain));
+                    looked_at.extend(self.claims.keys().chain(self.references.keys()).filter(lies_in_it).cloned());
+                    looked_at.insert(Subject::Domain(domain.clone()));
+                }
+                _ => looked_at.extend(change.subjects()),
+            }
+        }
+        let claimants = claimed.iter().flat_map(|subject| self.claimants(subject)).cloned();
+        looked_at.iter().flat_map(|subject| self.dependents(subject)).chain(claimants).collect()
+    }
+
+    /// Who has to be planned because of a subject that a resource of the batch owns, besides its claimants. Whoever names an address is
+    /// told when its row changes: there may be thousands of them.
+    #[must_use]
+    pub fn dependents_of_owned(&self, subject: &Subject) -> BTreeSet<ResourceKey> {
+        match subject {
+            Subject::Domain(_) | Subject::Address(_) => BTreeSet::new(),
+            _ => self.dependents(subject),
+        }
+    }
+
+    /// The addresses of a slice whose purge is asked for: all their aliases go with them (U2).
+    #[must_use]
+    pub fn purging(&self, slice: &Slice) -> BTreeSet<CanonicalAddress> {
+        let resources = slice.keys.iter().filter_map(|key| self.resources.get(key)).filter(|resource| resource.deleting);
+        resources
+            .filter_map(|resource| match &resource.declared {
+                Ok(Declared::Address(declared)) if declared.purge => Some(declared.address.canonical().clone()),
+                _ => None,
+            })
+            .collect()
     }
 
     /// The domains whose end (D2) or handover (D1) may have waited for just these changes.

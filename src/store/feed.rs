@@ -19,6 +19,8 @@ const BATCH: i64 = 5_000;
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Dirty {
     pub subjects: BTreeSet<Subject>,
+    /// Addresses of which mail servers reported something. It concerns who declares them, and not the thousands that may name them.
+    pub reported: BTreeSet<Subject>,
     /// Domains with new learned senders.
     pub learned: BTreeSet<DomainName>,
 }
@@ -98,6 +100,9 @@ impl Dirty {
         match sort {
             "address" => {
                 self.subjects.extend([Subject::Address(address()), Subject::Link(address()), Subject::Member(address())]);
+            }
+            "report" => {
+                self.reported.insert(Subject::Address(address()));
             }
             "domain" => {
                 self.subjects.insert(Subject::Domain(DomainName::from_store(rest)));

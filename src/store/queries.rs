@@ -54,11 +54,28 @@ SELECT coalesce(jsonb_agg(jsonb_build_object('address', a.canonical, 'action', w
 FROM mailroster.waiting w JOIN mailroster.address a ON a.id = w.address_id JOIN mailroster.domain d ON d.id = a.domain_id
 WHERE d.name IN (SELECT jsonb_array_elements_text($1))";
 
+// Of a primary that is not to be purged no more other aliases than its status lists.
 pub(super) const LINKS: &str = "
-WITH wanted AS (SELECT a.id FROM mailroster.address a WHERE a.canonical IN (SELECT jsonb_array_elements_text($1))),
-found AS (SELECT l.* FROM mailroster.link l WHERE l.alias_id IN (SELECT id FROM wanted) UNION SELECT l.* FROM mailroster.link l WHERE l.primary_id IN (SELECT id FROM wanted))
-SELECT coalesce(jsonb_agg(jsonb_build_object('alias', a.canonical, 'primary', p.canonical, 'namespace', l.namespace, 'owner', l.owner, 'origin', l.origin, 'made_row', l.made_row)), '[]')
-FROM found l JOIN mailroster.address a ON a.id = l.alias_id JOIN mailroster.address p ON p.id = l.primary_id";
+WITH wanted AS MATERIALIZED (
+    SELECT a.id, a.canonical IN (SELECT jsonb_array_elements_text($1->'purging')) AS purging
+    FROM mailroster.address a WHERE a.canonical IN (SELECT jsonb_array_elements_text($1->'addresses'))
+), found AS (
+    SELECT l.* FROM mailroster.link l WHERE l.alias_id IN (SELECT id FROM wanted)
+    UNION
+    SELECT first.* FROM wanted w
+    CROSS JOIN LATERAL (
+        SELECT l.* FROM mailroster.link l
+        WHERE l.primary_id = w.id AND l.alias_id NOT IN (SELECT id FROM wanted)
+        ORDER BY l.alias LIMIT CASE WHEN NOT w.purging THEN ($1->>'listed')::bigint END
+    ) first
+)
+SELECT coalesce(jsonb_agg(jsonb_build_object('alias', l.alias, 'primary', p.canonical, 'namespace', l.namespace, 'owner', l.owner, 'origin', l.origin, 'made_row', l.made_row)), '[]')
+FROM found l JOIN mailroster.address p ON p.id = l.primary_id";
+
+// Counting reads nothing but an index.
+pub(super) const ALIAS_COUNTS: &str = "
+SELECT coalesce(jsonb_agg(jsonb_build_array(a.canonical, (SELECT count(*) FROM mailroster.link l WHERE l.primary_id = a.id))), '[]')
+FROM mailroster.address a WHERE a.canonical IN (SELECT jsonb_array_elements_text($1))";
 
 pub(super) const ADDRESSES: &str = "
 SELECT coalesce(jsonb_agg(to_jsonb(r)), '[]') FROM (

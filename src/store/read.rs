@@ -1,6 +1,6 @@
 //! Reads what a slice needs: a fixed number of set-based queries, whatever the slice's size.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -11,8 +11,8 @@ use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::deadline::{SHORT, STATEMENT, deadline};
 use super::queries::{
-    ABSENCES, ADDRESSES, CREDENTIALS, DELEGATIONS, DOMAINS, DOMAINS_BELOW, GUARDED, HANDLED, LEARNED, LINKS, MEMBERS, NAMESPACES, NUMBERS,
-    OWNED, RIGHTS, ROLES, SETTINGS, SOURCES, TOMBSTONES, TRANSFER_BLOCKERS, TRANSFERS, UNFINISHED_DOMAINS, WAITING,
+    ABSENCES, ADDRESSES, ALIAS_COUNTS, CREDENTIALS, DELEGATIONS, DOMAINS, DOMAINS_BELOW, GUARDED, HANDLED, LEARNED, LINKS, MEMBERS,
+    NAMESPACES, NUMBERS, OWNED, RIGHTS, ROLES, SETTINGS, SOURCES, TOMBSTONES, TRANSFER_BLOCKERS, TRANSFERS, UNFINISHED_DOMAINS, WAITING,
 };
 use super::rows::{
     AbsenceJson, AddressJson, CredentialJson, DelegationJson, DomainJson, HandledJson, LinkJson, MemberJson, NumbersJson, RoleJson,
@@ -22,6 +22,7 @@ use super::{Store, StoreError};
 use crate::model::{Address, CanonicalAddress, DomainName, Kind, ResourceKey};
 use crate::plan::desired::Action;
 use crate::plan::observed::{CredentialRow, DelegationRow, LinkRow, Observed, RoleRow, Wait, WaitAction};
+use crate::plan::relation::LISTED;
 use crate::plan::slice::Slice;
 use crate::plan::subject::Subject;
 
@@ -35,6 +36,8 @@ pub struct Scope {
     pub leaving: BTreeSet<DomainName>,
     /// Domains that somebody wants to hand over (D1).
     pub handing_over: BTreeSet<DomainName>,
+    /// Addresses whose purge is asked for, whether or not the store knows it yet: all their aliases go with them (U2).
+    pub purging: BTreeSet<CanonicalAddress>,
     /// Namespaces in which an owner is missing: what share of their rights may end is a question about all of them (U6).
     pub missing_in: BTreeSet<String>,
 }
@@ -185,7 +188,8 @@ impl Store {
         let now = jiff::Timestamp::from_microsecond(micros).map_err(|error| StoreError::Row(error.to_string()))?;
         let mut observed = Observed::default();
         read_domains(c, &mut observed, scope, &names).await?;
-        let purging = read_waiting(c, &mut observed, &names).await?;
+        let mut purging = read_waiting(c, &mut observed, &names).await?;
+        purging.extend(scope.purging.iter().cloned());
         read_addresses(c, &mut observed, &names, addresses, &purging).await?;
         read_rights(c, &mut observed, &names, addresses).await?;
         read_rest(c, &mut observed, scope, &names, addresses).await?;
@@ -249,17 +253,30 @@ async fn read_addresses(
     addresses: &RawValue,
     purging: &BTreeSet<CanonicalAddress>,
 ) -> Result<(), StoreError> {
-    let links: Vec<LinkJson> = ask(c, LINKS, &addresses).await?;
+    let links: Vec<LinkJson> = ask(c, LINKS, &LinksInput { addresses, purging, listed: LISTED }).await?;
     let mut wanted = names.addresses.clone();
+    let mut others: BTreeMap<CanonicalAddress, usize> = BTreeMap::new();
     for link in links {
         // Its own row for a primary's mode; its aliases' rows where a purge takes them along.
         let (alias, primary) = (CanonicalAddress::from_store(&link.alias), CanonicalAddress::from_store(&link.primary));
         wanted.insert(primary.clone());
         if purging.contains(&primary) {
             wanted.insert(alias.clone());
+        } else if !names.addresses.contains(&alias) {
+            *others.entry(primary.clone()).or_default() += 1;
         }
         let row = LinkRow { primary, namespace: link.namespace, owner: link.owner, origin: link.origin, made_row: link.made_row };
         observed.links.insert(alias, row);
+    }
+    // Where the list is full there may be more.
+    others.retain(|_, count| *count >= LISTED);
+    if !others.is_empty() {
+        let rows: Vec<(String, usize)> = ask(c, ALIAS_COUNTS, &others.keys().collect::<Vec<_>>()).await?;
+        for (primary, count) in rows {
+            let primary = CanonicalAddress::from_store(&primary);
+            let in_view = observed.links.count_aliases_of(&primary);
+            observed.links.leave_out(primary, count.saturating_sub(in_view));
+        }
     }
     let rows: Vec<AddressJson> = ask(c, ADDRESSES, &wanted).await?;
     for row in rows {
@@ -282,6 +299,14 @@ async fn read_addresses(
         observed.credentials.insert(CanonicalAddress::from_store(&row.address), credential);
     }
     Ok(())
+}
+
+/// What the query of links takes.
+#[derive(Serialize)]
+struct LinksInput<'a> {
+    addresses: &'a RawValue,
+    purging: &'a BTreeSet<CanonicalAddress>,
+    listed: usize,
 }
 
 /// What the queries of roles and members take.

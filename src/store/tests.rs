@@ -156,7 +156,7 @@ fn everything(world: &World, seen: &BTreeSet<ResourceKey>) -> Scope {
     subjects.extend(seen.iter().map(|key| Subject::Role(key.namespace.clone(), key.name.clone())));
     let slice = Slice { keys: seen.clone(), subjects };
     let missing_in = ["a", "b"].map(str::to_owned).into();
-    Scope { slice, count: domains.clone(), leaving: domains.clone(), handing_over: domains, missing_in }
+    Scope { slice, count: domains.clone(), leaving: domains.clone(), handing_over: domains, missing_in, ..Scope::default() }
 }
 
 /// The rows as both sides know them.
@@ -295,6 +295,95 @@ async fn v3_who_takes_a_store_whose_postgres_was_started_since_lets_mail_servers
     oracle.server.stop().await;
 }
 
+/// The view of a primary with more aliases than its status lists: whoever is in the slice, the first of the others, and a number.
+#[tokio::test]
+async fn of_many_aliases_the_first_and_those_of_the_slice_are_read_and_all_before_a_purge() {
+    let oracle = Oracle::start().await;
+    let leader = oracle.lead("aliases").await;
+    let store = leader.store();
+    sqlx::raw_sql(ACME).execute(store.pool()).await.unwrap();
+    let links = "
+        INSERT INTO mailroster.address (canonical, display, domain_id, namespace, is_alias, origin)
+        SELECT n || '@acme.example', n, d.id, d.namespace, true, 'Manual'
+        FROM mailroster.domain d, unnest('{e, d, c, b, a}'::text[]) n WHERE d.name = 'acme.example';
+        INSERT INTO mailroster.link (alias_id, primary_id, namespace, origin, made_row)
+        SELECT a.id, p.id, a.namespace, 'Declared', true FROM mailroster.address a, mailroster.address p
+        WHERE a.is_alias AND p.canonical = 'ann@acme.example'";
+    sqlx::raw_sql(links).execute(store.pool()).await.unwrap();
+    let ann = address("ann@acme.example");
+    let seen = async |named: &[&str], purging: &[&CanonicalAddress]| {
+        let subjects = named.iter().map(|name| Subject::Address(address(&format!("{name}@acme.example")))).collect();
+        let slice = Slice { subjects, ..Slice::default() };
+        let scope = Scope { slice, purging: purging.iter().copied().cloned().collect(), ..Scope::default() };
+        let (observed, _) = store.observe(&scope).await.unwrap();
+        let links = &observed.links;
+        let names = links.aliases_of(&ann).map(|alias| alias.as_str().split('@').next().unwrap_or_default());
+        let rows = observed.addresses.keys().count();
+        format!("{} of {}, {rows} rows", names.collect::<Vec<_>>().join(" "), links.count_aliases_of(&ann))
+    };
+    assert_eq!(seen(&["ann"], &[]).await, "a b of 5, 1 rows");
+    assert_eq!(seen(&["ann", "a", "d"], &[]).await, "a b c d of 5, 3 rows");
+    assert_eq!(seen(&["ann", "a", "b", "c", "d"], &[]).await, "a b c d e of 5, 5 rows");
+    assert_eq!(seen(&["d"], &[]).await, "d of 1, 2 rows");
+    assert_eq!(seen(&["ann"], &[&ann]).await, "a b c d e of 5, 6 rows");
+    let asked_for = "INSERT INTO mailroster.waiting (address_id, action) SELECT id, 'Purge' FROM mailroster.address WHERE NOT is_alias";
+    store.pool().execute(asked_for).await.unwrap();
+    assert_eq!(seen(&["ann", "d"], &[]).await, "a b c d e of 5, 6 rows");
+    // A hand may give an alias to another; its name it can't change.
+    store.pool().execute("UPDATE mailroster.link SET alias = 'z'; DELETE FROM mailroster.waiting").await.unwrap();
+    assert_eq!(seen(&["ann"], &[]).await, "a b of 5, 1 rows");
+    oracle.server.stop().await;
+}
+
+/// Rows read of tables and by way of indexes, in a store of some size: of a small one it is cheaper to read all.
+#[tokio::test]
+async fn what_a_primary_of_thousands_of_aliases_costs_does_not_depend_on_their_number() {
+    let oracle = Oracle::start().await;
+    let leader = oracle.lead("thousands").await;
+    let store = leader.store();
+    sqlx::raw_sql(ACME).execute(store.pool()).await.unwrap();
+    let others = "
+        BEGIN;
+        SET LOCAL session_replication_role = replica;
+        INSERT INTO mailroster.address (canonical, display, domain_id, namespace, is_alias, origin)
+        SELECT n || '@other.example', n, d.id, d.namespace, n % 2 = 1, 'Manual'
+        FROM mailroster.domain d, generate_series(1, 100000) n WHERE d.name = 'other.example';
+        INSERT INTO mailroster.link (alias_id, primary_id, alias, namespace, origin, made_row)
+        SELECT a.id, p.id, a.canonical, a.namespace, 'Declared', true FROM mailroster.address a
+        JOIN mailroster.address p ON p.canonical = a.display::integer + 1 || '@other.example' WHERE a.is_alias;
+        COMMIT";
+    sqlx::raw_sql(others).execute(store.pool()).await.unwrap();
+    let mut costs = Vec::new();
+    for (from, to) in [(1, 100), (101, 5_000)] {
+        let links = format!(
+            "INSERT INTO mailroster.address (canonical, display, domain_id, namespace, is_alias, origin)
+             SELECT n || '@acme.example', n, d.id, d.namespace, true, 'Manual'
+             FROM mailroster.domain d, generate_series({from}, {to}) n WHERE d.name = 'acme.example';
+             INSERT INTO mailroster.link (alias_id, primary_id, namespace, origin, made_row)
+             SELECT a.id, p.id, a.namespace, 'Declared', true FROM mailroster.address a, mailroster.address p
+             WHERE p.canonical = 'ann@acme.example' AND a.is_alias AND NOT EXISTS (SELECT FROM mailroster.link l WHERE l.alias_id = a.id)"
+        );
+        sqlx::raw_sql(AssertSqlSafe(links)).execute(store.pool()).await.unwrap();
+        store.pool().execute("VACUUM ANALYZE").await.unwrap();
+        let mut transaction = store.pool().begin().await.unwrap();
+        // What was not sent to the statistics yet is among it.
+        let read = "SELECT sum(seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_xact_user_tables WHERE relid::regclass::text ~ '(address|link)$'";
+        let before: i64 = sqlx::query_scalar(read).fetch_one(&mut *transaction).await.unwrap();
+        let input = serde_json::json!({"addresses": ["ann@acme.example", "7@acme.example"], "purging": [], "listed": 50});
+        let found: serde_json::Value = sqlx::query_scalar(super::queries::LINKS).bind(input).fetch_one(&mut *transaction).await.unwrap();
+        assert_eq!(found.as_array().unwrap().len(), 51);
+        // This one reads nothing but an index.
+        let ann = serde_json::json!(["ann@acme.example"]);
+        let counted: serde_json::Value =
+            sqlx::query_scalar(super::queries::ALIAS_COUNTS).bind(ann).fetch_one(&mut *transaction).await.unwrap();
+        assert_eq!(counted, serde_json::json!([["ann@acme.example", to]]));
+        let after: i64 = sqlx::query_scalar(read).fetch_one(&mut *transaction).await.unwrap();
+        costs.push(after - before);
+    }
+    assert!(costs.iter().all(|rows| *rows < 200), "{costs:?}");
+    oracle.server.stop().await;
+}
+
 #[tokio::test]
 async fn a_foreign_store_is_left_untouched_and_what_was_not_in_view_stays() {
     let oracle = Oracle::start().await;
@@ -319,10 +408,10 @@ async fn a_foreign_store_is_left_untouched_and_what_was_not_in_view_stays() {
 
     let mut row = observed.addresses.get(&ann).unwrap().clone();
     row.display = "Anne".to_owned();
-    let seen = Change::PutAddress { address: ann.clone(), row: row.clone().into() };
+    let seen = Change::PutAddress { address: ann.clone(), row: row.clone().into(), outward: false };
     row.created_at = now;
     row.display = "another".to_owned();
-    let unseen = Change::PutAddress { address: ann, row: row.into() };
+    let unseen = Change::PutAddress { address: ann, row: row.into(), outward: false };
     leader.execute(&[seen], &[]).await.unwrap();
     assert!(matches!(leader.execute(&[unseen], &[]).await, Err(StoreError::Conflict(_))));
     assert_eq!(texts(store, "SELECT display FROM mailroster.address").await, ["(Anne)"]);

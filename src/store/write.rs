@@ -181,7 +181,7 @@ fn row(change: &Change) -> Row<'_> {
         Change::DeleteMember { address } | Change::ConsumeLearned { address } => json!({"address": address}),
         Change::DeleteDelegation { reader, mailbox } => json!({"reader": reader, "mailbox": mailbox}),
         Change::DeleteLink { alias, .. } => json!({"alias": alias}),
-        Change::PutAddress { address, row } => return Row::Address(AddressToWrite::of(address, row)),
+        Change::PutAddress { address, row, .. } => return Row::Address(AddressToWrite::of(address, row)),
         Change::PutRole { namespace, name, row } => merge(row, json!({"namespace": namespace, "name": name})),
         Change::PutLink { alias, row } => merge(row, json!({"alias": alias})),
         Change::PutDelegation { reader, mailbox, row } => {

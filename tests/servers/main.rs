@@ -34,6 +34,7 @@ mod reports;
 mod rights;
 mod robustness;
 mod scene;
+mod size;
 mod store_anew;
 mod store_faults;
 mod store_room;

@@ -125,7 +125,8 @@ async fn everything(world: &World, roster: &Roster, store: &Store, missing_in: B
         Ok(Declared::Domain(declared)) if declared.delete => Some(declared.domain.clone()),
         _ => None,
     });
-    Ok(Scope { slice, count: domains, leaving: leaving.collect(), handing_over: BTreeSet::new(), missing_in })
+    let purging = roster.purging(&slice);
+    Ok(Scope { slice, count: domains, leaving: leaving.collect(), handing_over: BTreeSet::new(), purging, missing_in })
 }
 
 /// The uids that the engine would ask for.

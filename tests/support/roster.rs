@@ -17,8 +17,8 @@ pub async fn fill(database: &Database, domains: u32, each: u32) {
          INSERT INTO mailroster.address (canonical, display, domain_id, namespace, is_alias, origin)
          SELECT 'u' || n || '@' || d.name, 'u' || n || '@' || d.name, d.id, d.namespace, n % 4 = 3, 'Manual'
          FROM mailroster.domain d, generate_series(0, {last}) n;
-         INSERT INTO mailroster.link (alias_id, primary_id, namespace, origin, made_row)
-         SELECT a.id, p.id, a.namespace, 'Declared', true FROM mailroster.address a JOIN mailroster.address p
+         INSERT INTO mailroster.link (alias_id, primary_id, alias, namespace, origin, made_row)
+         SELECT a.id, p.id, a.canonical, a.namespace, 'Declared', true FROM mailroster.address a JOIN mailroster.address p
          ON p.canonical = 'u' || substring(a.canonical FROM '^u(\\d+)')::integer - 3 || substring(a.canonical FROM '@.*') WHERE a.is_alias;
          INSERT INTO mailroster.address_key (key, address_id, primary_id)
          SELECT a.canonical, a.id, l.primary_id FROM mailroster.address a LEFT JOIN mailroster.link l ON l.alias_id = a.id;

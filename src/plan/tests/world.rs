@@ -299,7 +299,7 @@ impl World {
 
     #[track_caller]
     fn execute_one(&mut self, change: &Change) {
-        if let Change::PutAddress { address, row } = change
+        if let Change::PutAddress { address, row, .. } = change
             && row.origin == "MailFlow"
             && !self.observed.addresses.contains_key(address)
         {

@@ -113,6 +113,7 @@ CREATE INDEX ON mailroster.address_key USING hash (key COLLATE "default");   -- 
 CREATE TABLE mailroster.link (
     alias_id         bigint PRIMARY KEY,
     primary_id       bigint NOT NULL,
+    alias            text COLLATE "C" NOT NULL,                -- the alias's canonical form: the first of thousands are found by an index
     namespace        text NOT NULL,
     alias_is_alias   boolean NOT NULL DEFAULT true CHECK (alias_is_alias),
     primary_is_alias boolean NOT NULL DEFAULT false CHECK (NOT primary_is_alias),
@@ -123,7 +124,16 @@ CREATE TABLE mailroster.link (
     FOREIGN KEY (alias_id, namespace, alias_is_alias) REFERENCES mailroster.address (id, namespace, is_alias) DEFERRABLE,
     FOREIGN KEY (primary_id, namespace, primary_is_alias) REFERENCES mailroster.address (id, namespace, is_alias) DEFERRABLE
 );
-CREATE INDEX ON mailroster.link (primary_id);
+CREATE INDEX ON mailroster.link (primary_id, alias);
+-- Whoever writes need not say the name, and can't say another one.
+CREATE FUNCTION mailroster.name_alias() RETURNS trigger LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    SELECT a.canonical INTO NEW.alias FROM mailroster.address a WHERE a.id = NEW.alias_id;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER name_alias BEFORE INSERT OR UPDATE OF alias_id, alias ON mailroster.link
+    FOR EACH ROW EXECUTE FUNCTION mailroster.name_alias();
 CREATE INDEX ON mailroster.link (namespace, owner);
 
 -- "reader may read mailbox".
@@ -266,7 +276,9 @@ CREATE INDEX ON mailroster.audit (subject, at);
 -- The outbox of what others than the leader change: the leader reads it, plans those subjects, deletes what it read by id.
 CREATE TABLE mailroster.change (
     id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    subject text NOT NULL            -- "address CANONICAL" | "domain NAME" | "role NAMESPACE/NAME" | "settings NAMESPACE" | "learned DOMAIN"
+    -- "address CANONICAL" | "domain NAME" | "role NAMESPACE/NAME" | "settings NAMESPACE" | "learned DOMAIN" | "report CANONICAL": what mail
+    -- servers reported of an address, which only whoever declares it tells
+    subject text NOT NULL
 );
 
 -- Writes outbox rows for the subjects in the array and wakes the reader, but only when the outbox was empty: a full outbox has

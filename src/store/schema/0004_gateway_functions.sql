@@ -204,11 +204,11 @@ END $$;
 
 -- The outbox subjects of addresses whose held mail changed: those the roster has, and their primaries, which wait with them (U2).
 CREATE FUNCTION mailroster.held_subjects(changed text[]) RETURNS TABLE (subject text) LANGUAGE sql STABLE AS $$
-    SELECT 'address ' || a.canonical
+    SELECT 'report ' || a.canonical
     FROM mailroster.address a
     WHERE a.canonical = ANY (changed)
     UNION
-    SELECT 'address ' || p.canonical
+    SELECT 'report ' || p.canonical
     FROM mailroster.address a
     JOIN mailroster.link l ON l.alias_id = a.id
     JOIN mailroster.address p ON p.id = l.primary_id
@@ -402,7 +402,7 @@ BEGIN
     INSERT INTO mailroster.audit (actor, subject, action, reason, after)
     VALUES ('logon', 'address ' || state.canonical, 'Updated', 'TooManyFailedLogons',
             jsonb_build_object('failedLogons', count_now, 'lockedUntil', moment + state.lockout_duration, 'source', reporter));
-    PERFORM mailroster.record_change(ARRAY['address ' || state.canonical]);
+    PERFORM mailroster.record_change(ARRAY['report ' || state.canonical]);
 END $$;
 
 -- Counts wrong password-reset codes and locks the reset function (P5). True while that function is open to the address.
@@ -442,7 +442,7 @@ BEGIN
                 INSERT INTO mailroster.audit (actor, subject, action, reason, after)
                 VALUES ('password reset', 'address ' || state.canonical, 'Updated', 'TooManyFailedCodes',
                         jsonb_build_object('failedCodes', count_now));
-                PERFORM mailroster.record_change(ARRAY['address ' || state.canonical]);
+                PERFORM mailroster.record_change(ARRAY['report ' || state.canonical]);
             END IF;
         END IF;
     END IF;
@@ -479,7 +479,7 @@ BEGIN
     ON CONFLICT (address_id) DO UPDATE SET phc = excluded.phc, set_at = excluded.set_at, epoch = u.epoch + 1;
     INSERT INTO mailroster.audit (actor, subject, action, reason)
     VALUES ('user', 'address ' || state.canonical, 'Updated', 'PasswordChanged');
-    PERFORM mailroster.record_change(ARRAY['address ' || state.canonical]);
+    PERFORM mailroster.record_change(ARRAY['report ' || state.canonical]);
     RETURN true;
 END $$;
 

@@ -23,7 +23,7 @@ async fn c12_p5_the_lock_comes_at_the_limit_and_ends_by_time_by_success_or_by_un
 
     wrong_password(&auth, "Sales.E@acme.example", 1).await;
     assert!(!open().await, "an alias counts for its primary");
-    assert_eq!(subjects(&database).await, ["address sales@acme.example"]);
+    assert_eq!(subjects(&database).await, ["report sales@acme.example"]);
     assert_eq!(database.text("SELECT reason FROM mailroster.audit").await, "TooManyFailedLogons");
     assert_eq!(action(&mta, "sales@acme.example").await, "", "V1: a lock changes nothing about mail");
     wrong_password(&auth, "sales@acme.example", 3).await;
@@ -80,7 +80,7 @@ async fn wrong_reset_codes_lock_the_reset_function_only_until_they_are_reset() {
     }
     assert_eq!(subjects(&database).await, [""; 0]);
     assert!(!code(false).await);
-    assert_eq!(subjects(&database).await, ["address sales@acme.example"]);
+    assert_eq!(subjects(&database).await, ["report sales@acme.example"]);
     assert!(!code(true).await);
     database.move_clock(1_000_000).await;
     assert!(!code(true).await, "time does not open it");
@@ -137,7 +137,7 @@ async fn a_password_is_changed_within_the_limits_of_its_hash_and_counts_at_once(
     for _ in 0..2 {
         assert!(change("sales.e@acme.example", PHC).await.unwrap(), "A7: under an alias too, and said twice");
     }
-    assert_eq!(subjects(&database).await, ["address sales@acme.example"]);
+    assert_eq!(subjects(&database).await, ["report sales@acme.example"]);
     assert_eq!(database.text("SELECT epoch FROM mailroster.user_password").await, "1");
     assert_eq!(
         database

@@ -19,7 +19,7 @@ async fn a_held_mail_report_replaces_the_last_one_and_writes_only_what_differs()
     report(both).await;
     assert_eq!(database.text(held).await, "A out@other.example, A sales@acme.example, B sales.e@acme.example");
     assert_eq!(database.text("SELECT count(DISTINCT since) FROM mailroster.held_message").await, "1");
-    assert_eq!(subjects(&database).await, ["address sales.e@acme.example", "address sales@acme.example"]);
+    assert_eq!(subjects(&database).await, ["report sales.e@acme.example", "report sales@acme.example"]);
 
     let rows_as_written =
         "SELECT string_agg(w, ' ') FROM (SELECT m.xmin::text || m.xmax::text || m.ctid::text AS w FROM mailroster.held_message m
@@ -35,14 +35,14 @@ async fn a_held_mail_report_replaces_the_last_one_and_writes_only_what_differs()
     report(r#"[{"id": "A", "since": 1767225600, "state": "processing", "addresses": ["out@other.example"]}]"#).await;
     assert_eq!(database.text(held).await, "A out@other.example");
     assert_eq!(database.text("SELECT state FROM mailroster.held_message").await, "processing");
-    assert_eq!(subjects(&database).await, ["address sales.e@acme.example", "address sales@acme.example", "domain acme.example"]);
+    assert_eq!(subjects(&database).await, ["domain acme.example", "report sales.e@acme.example", "report sales@acme.example"]);
     report("[]").await;
     assert_eq!(subjects(&database).await, [""; 0], "one report after the request is enough");
 
     report(both).await;
     subjects(&database).await;
     sqlx::query("SELECT gateway.retire_source_v1('mx1')").execute(&mta).await.expect("retired");
-    assert_eq!(subjects(&database).await, ["address sales.e@acme.example", "address sales@acme.example", "domain acme.example"]);
+    assert_eq!(subjects(&database).await, ["domain acme.example", "report sales.e@acme.example", "report sales@acme.example"]);
     let left = "SELECT (SELECT count(*) FROM mailroster.held_source) + (SELECT count(*) FROM mailroster.held_message)
         + (SELECT count(*) FROM mailroster.held_address)";
     assert_eq!(database.text(left).await, "0");
