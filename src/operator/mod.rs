@@ -236,6 +236,7 @@ async fn follow_store(leader: Arc<Leader>, inbox: mpsc::Sender<Input>, stop: Can
                 };
                 if answers.is_none() {
                     begins = true;
+                    feed.begin_anew();
                     // The engine may be in the middle of a batch; mail servers must not be answered from old rows meanwhile.
                     leader.silence().await?;
                     if inbox.send(Input::StoreIsOlder).await.is_err() {
@@ -252,15 +253,19 @@ async fn follow_store(leader: Arc<Leader>, inbox: mpsc::Sender<Input>, stop: Can
                         }
                     }
                     let (dirty, ids) = feed.look().await?;
-                    let more = !ids.is_empty();
+                    let heard = !ids.is_empty();
                     let clock = Input::Clock(leader.store().now().await?);
                     if inbox.send(clock).await.is_err() || (!dirty.is_empty() && inbox.send(Input::Changed(dirty)).await.is_err()) {
                         return Ok(());
                     }
-                    leader.forget(ids).await?;
-                    // What came meanwhile told nobody: the outbox was not empty.
-                    if more {
+                    let done = feed.keep_one(ids);
+                    let falls_asleep = !heard && !done.is_empty();
+                    leader.forget(done).await?;
+                    if heard {
                         crate::fault::reach("heard");
+                    }
+                    // What came meanwhile told nobody: the outbox was not empty.
+                    if falls_asleep {
                         continue;
                     }
                 }

@@ -15,6 +15,7 @@ mod absence;
 mod account;
 mod addresses;
 mod api_faults;
+mod attack;
 mod clocks;
 mod commands;
 mod crashes;

@@ -282,7 +282,8 @@ CREATE TABLE mailroster.change (
 );
 
 -- Writes outbox rows for the subjects in the array and wakes the reader, but only when the outbox was empty: a full outbox has
--- already woken it, and it looks once a second anyway.
+-- already woken it, and it looks once a second anyway. A reader that is awake leaves a row in it, and no commit has to wait for others'
+-- notifications.
 CREATE FUNCTION mailroster.record_change(subjects text[]) RETURNS void LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
