@@ -16,11 +16,19 @@ pub enum Kind {
     AliasLink,
     DelegateMailbox,
     AdminRole,
+    DirectoryConnection,
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] =
-        [Self::AccountSettings, Self::InternalDomain, Self::EmailAddress, Self::AliasLink, Self::DelegateMailbox, Self::AdminRole];
+    pub const ALL: [Self; 7] = [
+        Self::AccountSettings,
+        Self::InternalDomain,
+        Self::EmailAddress,
+        Self::AliasLink,
+        Self::DelegateMailbox,
+        Self::AdminRole,
+        Self::DirectoryConnection,
+    ];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -31,6 +39,7 @@ impl Kind {
             Self::AliasLink => "AliasLink",
             Self::DelegateMailbox => "DelegateMailbox",
             Self::AdminRole => "AdminRole",
+            Self::DirectoryConnection => "DirectoryConnection",
         }
     }
 }
