@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
-use super::{AccountSettings, AdminRole, AliasLink, DelegateMailbox, EmailAddress, InternalDomain};
+use super::{AccountSettings, AdminRole, AliasLink, DelegateMailbox, DirectoryConnection, EmailAddress, InternalDomain};
 
 /// Every kind's definition, in the order in which a reader meets them. Never install a type's own `crd()`: it lacks what is mended here.
 #[must_use]
@@ -17,6 +17,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         AliasLink::crd(),
         DelegateMailbox::crd(),
         AdminRole::crd(),
+        DirectoryConnection::crd(),
         AccountSettings::crd(),
     ];
     for definition in &mut definitions {

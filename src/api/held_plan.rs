@@ -16,7 +16,8 @@ pub struct HeldPlan {
     #[serde(default)]
     pub count: i64,
     /// The first of its lines, at most 10, each an action and its subject: `Purge`, `Shut` or `Unlink` and an address on an
-    /// InternalDomain, `Revoke` and a resource on AccountSettings. Example: `Purge sales@acme.example`, `Revoke AliasLink/desk`.
+    /// InternalDomain, `Revoke` and a resource on AccountSettings, `Leave`, `NewHolder` or `Exchange` and an address on a
+    /// DirectoryConnection. Example: `Purge sales@acme.example`, `Revoke AliasLink/desk`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), inner(length(max = 1024)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]

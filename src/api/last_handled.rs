@@ -72,3 +72,17 @@ pub struct AccountSettingsLastHandled {
     #[schemars(length(max = LONGEST_TOKEN))]
     pub approve: Option<String>,
 }
+
+/// The action annotations' values that were acted on last. An annotation acts once, when its value differs from the one here.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct DirectoryConnectionLastHandled {
+    /// The last value of mailroster.dev/requestedAt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = LONGEST_TOKEN))]
+    pub requested_at: Option<String>,
+    /// The last value of mailroster.dev/approve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = LONGEST_TOKEN))]
+    pub approve: Option<String>,
+}

@@ -12,6 +12,8 @@ mod alias_link;
 mod condition;
 mod definitions;
 mod delegate_mailbox;
+mod directory_connection;
+mod directory_status;
 mod duration;
 mod email_address;
 mod held_plan;
@@ -31,6 +33,11 @@ pub use admin_role::{AdminRole, AdminRoleSpec, AdminRoleStatus, BuiltInRole, Per
 pub use alias_link::{AliasLink, AliasLinkSpec, AliasLinkStatus};
 pub use definitions::crds;
 pub use delegate_mailbox::{DelegateMailbox, DelegateMailboxSpec, DelegateMailboxStatus};
+pub use directory_connection::{
+    ChangeDetection, DirectoryAttributes, DirectoryBind, DirectoryConnection, DirectoryConnectionSpec, DirectoryTls, DirectoryType,
+    LeaverAction, LeaverGuard, Leavers, TlsMode,
+};
+pub use directory_status::{DirectoryConnectionStatus, DirectoryRun};
 pub use email_address::{
     Access, AddressDeletionPolicy, AdoptionPolicy, EmailAddress, EmailAddressSpec, EmailAddressStatus, LockStatus, Password,
     PasswordChangedBy, PasswordFormat, PasswordResetStatus, PasswordStatus, PurgeBlocker, PurgeStatus, SecretKeyReference,
@@ -39,7 +46,9 @@ pub use held_plan::HeldPlan;
 pub use internal_domain::{
     AddressCounts, DeletionPolicy, InternalDomain, InternalDomainSpec, InternalDomainStatus, RecipientValidation, UnknownRecipients,
 };
-pub use last_handled::{AccountSettingsLastHandled, EmailAddressLastHandled, InternalDomainLastHandled, LastHandled};
+pub use last_handled::{
+    AccountSettingsLastHandled, DirectoryConnectionLastHandled, EmailAddressLastHandled, InternalDomainLastHandled, LastHandled,
+};
 pub use origin::Origin;
 
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};

@@ -39,5 +39,9 @@ pub const RESET_CODES: &str = "mailroster.dev/resetCodes";
 /// The longest annotation value, in characters, that `status.lastHandled` has room for. A longer one is no token and is not acted on: a cut
 /// token would differ from its annotation for ever and act again each time.
 pub const LONGEST_TOKEN: usize = 512;
+/// How many reports `status.lastRun` of a DirectoryConnection has room for, and the longest of them, in characters.
+pub const MOST_REPORTS: usize = 10;
+/// See [`MOST_REPORTS`].
+pub const LONGEST_REPORT: usize = 1024;
 /// The longest condition message, in characters. A longer one must be cut: the API server would refuse the whole status.
 pub const LONGEST_MESSAGE: usize = 32_768;

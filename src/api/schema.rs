@@ -19,10 +19,19 @@ pub fn time(_: &mut SchemaGenerator) -> Schema {
 
 /// Free attributes: at most 50, the keys at most 64 characters long. Keys have no maxLength in a structural schema, hence the rule.
 pub fn attributes(_: &mut SchemaGenerator) -> Schema {
+    attributes_of(1024)
+}
+
+/// What a directory calls free attributes.
+pub fn directory_attributes(_: &mut SchemaGenerator) -> Schema {
+    attributes_of(256)
+}
+
+fn attributes_of(longest_value: usize) -> Schema {
     json_schema!({
         "type": "object",
         "maxProperties": 50,
-        "additionalProperties": {"type": "string", "maxLength": 1024},
+        "additionalProperties": {"type": "string", "maxLength": longest_value},
         "x-kubernetes-validations": [{
             "rule": "self.all(key, size(key) >= 1 && size(key) <= 64)",
             "message": "each attribute's name must have 1 to 64 characters",
@@ -38,6 +47,26 @@ pub fn lockout_duration(_: &mut SchemaGenerator) -> Schema {
 /// How long a purge waits: none at all to 30 days.
 pub fn purge_delay(_: &mut SchemaGenerator) -> Schema {
     duration("0s", "720h", "must be between 0s and 720h")
+}
+
+/// From one run of a connection to the next: a minute to a day.
+pub fn interval(_: &mut SchemaGenerator) -> Schema {
+    duration("1m", "24h", "must be between 1m and 24h")
+}
+
+/// From one full run of a connection to the next: a minute to 30 days.
+pub fn full_interval(_: &mut SchemaGenerator) -> Schema {
+    duration("1m", "720h", "must be between 1m and 720h")
+}
+
+/// How long a directory may take for a step: 1 s to 10 min.
+pub fn directory_timeout(_: &mut SchemaGenerator) -> Schema {
+    duration("1s", "10m", "must be between 1s and 10m")
+}
+
+/// How long an address must be missing from its directory: none at all to a year.
+pub fn leaver_delay(_: &mut SchemaGenerator) -> Schema {
+    duration("0s", "8760h", "must be between 0s and 8760h")
 }
 
 /// Whole hours, minutes and seconds, in this order. The pattern keeps out the sign and the fractions that Go's durations have, and bounds

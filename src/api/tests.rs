@@ -72,6 +72,7 @@ fn names_are_those_of_the_specification() {
         ("AliasLink", "aliaslinks", "alink"),
         ("DelegateMailbox", "delegatemailboxes", "dmbx"),
         ("AdminRole", "adminroles", "arole"),
+        ("DirectoryConnection", "directoryconnections", "dconn"),
         ("AccountSettings", "accountsettings", "acct"),
     ];
     let definitions = crds();
@@ -116,6 +117,10 @@ fn columns_show_what_a_person_asks_first() {
     assert_eq!(columns("AliasLink"), "Alias | Primary | Ready | Reason | (Message) | Age");
     assert_eq!(columns("DelegateMailbox"), "Reader | Mailbox | Ready | Reason | (Message) | Age");
     assert_eq!(columns("AdminRole"), "Built-In | Ready | Reason | In Force | Members | (Message) | Age");
+    assert_eq!(
+        columns("DirectoryConnection"),
+        "Host | Ready | Reason | Last Run | Read | Held | (Type) | (Mode) | (Last Complete) | (Message) | Age"
+    );
     assert_eq!(columns("AccountSettings"), "Ready | Reason | Purge Delay | (Message) | Age");
 }
 
@@ -182,7 +187,8 @@ fn every_field_is_explained_in_flowing_text() {
 #[test]
 fn only_what_the_specification_calls_a_default_has_one() {
     let mut defaults = Vec::new();
-    for kind in kinds().iter().filter(|kind| *kind != "AccountSettings") {
+    // Theirs are shown whole below.
+    for kind in kinds().iter().filter(|kind| !["AccountSettings", "DirectoryConnection"].contains(&kind.as_str())) {
         each_schema(&schema_of(kind)["properties"]["spec"], kind, &mut |path, schema| {
             if !schema["default"].is_null() {
                 defaults.push(format!("{path}={}", schema["default"]).replace('"', ""));
@@ -235,6 +241,42 @@ fn account_settings_default_to_what_the_specification_shows() {
         let read: AccountSettingsSpec = serde_json::from_value(object["spec"].clone()).unwrap();
         assert_eq!(serde_json::to_value(read).unwrap(), expected);
     }
+}
+
+#[test]
+fn a_directory_connection_needs_four_things_and_defaults_to_what_the_specification_shows() {
+    let spec = &schema_of("DirectoryConnection")["properties"]["spec"];
+    assert_eq!(spec["required"], json!(["baseDN", "bind", "type", "urls"]));
+    assert_eq!(spec["properties"]["bind"]["required"], json!(["dn", "passwordSecretRef"]));
+    assert_eq!(spec["properties"]["changeDetection"]["enum"], json!(["Auto", "Full"]), "only what works is offered");
+    let bare = || json!({"metadata": {"name": "corp"}, "spec": connection(json!({}))});
+    let expected = merged(
+        connection(json!({})),
+        json!({
+            "tls": {"mode": "LDAPS"}, "userFilter": "", "groupFilter": "", "attributes": {}, "domains": [],
+            "interval": "15m", "fullInterval": "24h", "changeDetection": "Auto", "linkAliases": true, "acknowledgeDisabledAccounts": true,
+            "leavers": {"action": "Disable", "missedRuns": 2, "after": "24h"}, "deletionGuard": {"maxPercent": 10, "minCount": 10},
+            "pageSize": 1000, "timeout": "30s", "suspend": false,
+        }),
+    );
+    assert_eq!(apply_defaults(&schema_of("DirectoryConnection"), &bare())["spec"], expected);
+    let read: DirectoryConnectionSpec = serde_json::from_value(bare()["spec"].clone()).unwrap();
+    assert_eq!(serde_json::to_value(read).unwrap(), expected);
+    // A part of an object leaves the rest of it to its defaults.
+    let part =
+        json!({"metadata": {"name": "corp"}, "spec": connection(json!({"leavers": {"action": "Keep"}, "tls": {"serverName": "dc1"}}))});
+    let shown = &apply_defaults(&schema_of("DirectoryConnection"), &part)["spec"];
+    assert_eq!(shown["leavers"], json!({"action": "Keep", "missedRuns": 2, "after": "24h"}));
+    assert_eq!(shown["tls"], json!({"mode": "LDAPS", "serverName": "dc1"}));
+}
+
+/// The least that a DirectoryConnection must say, and more.
+fn connection(more: Value) -> Value {
+    let bare = json!({
+        "type": "OpenLDAP", "urls": ["ldaps://ldap.corp.example"], "baseDN": "dc=corp,dc=example",
+        "bind": {"dn": "cn=sync,dc=corp,dc=example", "passwordSecretRef": {"name": "corp-ldap", "key": "password"}},
+    });
+    merged(bare, more)
 }
 
 // The rules.
@@ -311,6 +353,21 @@ fn new_resources_are_accepted_or_refused_by_shape() {
         ("AccountSettings", json!({"purge": {"delay": "0s"}}), &[]),
         ("AccountSettings", json!({"purge": {"delay": "1h30m"}}), &[]),
         ("AccountSettings", json!({"purge": {"delay": "9999h999999m9999999s"}}), &[DELAY]),
+        ("DirectoryConnection", connection(json!({})), &[]),
+        ("DirectoryConnection", connection(json!({"urls": ["http://no.directory/at?all"], "userFilter": "(mail=*"})), &[]),
+        ("DirectoryConnection", connection(json!({"interval": "59s"})), &["spec.interval: must be between 1m and 24h"]),
+        ("DirectoryConnection", connection(json!({"interval": "24h1s"})), &["spec.interval: must be between 1m and 24h"]),
+        ("DirectoryConnection", connection(json!({"fullInterval": "721h"})), &["spec.fullInterval: must be between 1m and 720h"]),
+        // Whether the two fit together is judged in conditions.
+        ("DirectoryConnection", connection(json!({"interval": "24h", "fullInterval": "1h"})), &[]),
+        ("DirectoryConnection", connection(json!({"timeout": "11m"})), &["spec.timeout: must be between 1s and 10m"]),
+        ("DirectoryConnection", connection(json!({"leavers": {"after": "0s"}})), &[]),
+        ("DirectoryConnection", connection(json!({"leavers": {"after": "8761h"}})), &["spec.leavers.after: must be between 0s and 8760h"]),
+        (
+            "DirectoryConnection",
+            connection(json!({"attributes": {"extra": {"": "department"}}})),
+            &["spec.attributes.extra: each attribute's name must have 1 to 64 characters"],
+        ),
     ];
     for (kind, spec, expected) in cases {
         assert_eq!(refusals(kind, spec, None), *expected, "{kind} {spec}");
@@ -393,6 +450,7 @@ fn an_empty_status_is_written_as_nothing() {
     check::<AliasLinkStatus>();
     check::<DelegateMailboxStatus>();
     check::<AdminRoleStatus>();
+    check::<DirectoryConnectionStatus>();
     check::<AccountSettingsStatus>();
 }
 
@@ -486,6 +544,29 @@ fn a_full_status_fits_its_schema_and_reads_back_equal() {
         },
     );
     reads_back(
+        "DirectoryConnection",
+        &DirectoryConnectionStatus {
+            observed_generation: Some(1),
+            conditions: vec![condition.clone()],
+            last_run: Some(DirectoryRun {
+                started_at: time(),
+                finished_at: time(),
+                server: Some("ldaps://dc1.corp.example".into()),
+                mode: Some("Full".into()),
+                complete: true,
+                read: 1_204,
+                reported: 1,
+                reports: vec!["cn=Sales,dc=corp,dc=example: mail value \"sales\" is no address".into()],
+                ..DirectoryRun::default()
+            }),
+            last_complete_run: time(),
+            last_successful_run: time(),
+            held_plan: Some(plan.clone()),
+            held_holders: Some(plan.clone()),
+            last_handled: Some(DirectoryConnectionLastHandled { requested_at: token(), approve: token() }),
+        },
+    );
+    reads_back(
         "AccountSettings",
         &AccountSettingsStatus {
             observed_generation: Some(1),
@@ -566,6 +647,7 @@ fn every_example_is_a_resource_that_the_api_server_accepts() {
                 "AliasLink" => parses::<AliasLink>(&object, &at),
                 "DelegateMailbox" => parses::<DelegateMailbox>(&object, &at),
                 "AdminRole" => parses::<AdminRole>(&object, &at),
+                "DirectoryConnection" => parses::<DirectoryConnection>(&object, &at),
                 "AccountSettings" => parses::<AccountSettings>(&object, &at),
                 _ => panic!("{at}: unknown kind"),
             }

@@ -2,6 +2,11 @@
 //!
 //! The only place where `api` meets `model`. The API server has checked the shape; what a value says is judged here (SPEC 1).
 
+mod connection;
+mod filter;
+mod ldap_names;
+mod server;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
