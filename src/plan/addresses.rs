@@ -128,6 +128,7 @@ pub(super) fn new_row(w: &Working<'_>, address: &Address, namespace: &str, origi
         pop: false,
         unlocked_at: None,
         codes_reset_at: None,
+        directory: None,
         created_at: w.now,
         version: None,
     }
@@ -237,6 +238,7 @@ pub(super) fn judge(w: &mut Working<'_>, resource: &Resource, declared: &Address
     }
     let detail = AddressDetail {
         origin: row.origin.clone(),
+        global_name: row.directory.as_ref().map_or(String::new(), |side| side.global_name.clone()),
         alias_of: w.next.links.get(address).map_or(String::new(), |link| link.primary.to_string()),
         aliases: w.next.links.aliases_of(address).take(LISTED).map(ToString::to_string).collect(),
         alias_count: w.next.links.count_aliases_of(address),
@@ -298,6 +300,12 @@ fn conditions(
         },
         credential,
         match w.next.links.get(address) {
+            Some(link) if was_renamed(w, row, link) => Condition::new(
+                "PermissionsInherited",
+                true,
+                Reason::AddressRenamed,
+                format!("the person's address is {} now: what is set here is ignored", link.primary),
+            ),
             Some(link) => Condition::new(
                 "PermissionsInherited",
                 true,
@@ -306,15 +314,38 @@ fn conditions(
             ),
             None => Condition::quiet("PermissionsInherited", false, Reason::NotAlias),
         },
-        Condition::quiet("HolderChanged", false, Reason::SameHolder),
+        match row.directory.as_ref().and_then(|side| Some((side.holder_since?, side.connection.clone()?))) {
+            Some((since, connection)) => Condition::new(
+                "HolderChanged",
+                true,
+                Reason::HolderChanged,
+                format!(
+                    "another entry of DirectoryConnection {connection} has the address since {since}; its status.heldHolders waits for a yes"
+                ),
+            ),
+            None => Condition::quiet("HolderChanged", false, Reason::SameHolder),
+        },
         mail_accepted(w, address, row),
     ]
 }
 
+/// L8: the directory entry that had this address took it along as an alias of its new one.
+fn was_renamed(w: &Working<'_>, row: &AddressRow, link: &super::observed::LinkRow) -> bool {
+    let primary = w.next.addresses.get(&link.primary).and_then(AddressRow::entry);
+    link.owner.is_none() && row.entry().is_some() && primary == row.entry()
+}
+
 /// P6: the first reason that applies; all of them in the message.
 fn disabled(row: &AddressRow) -> Condition {
-    let all: Vec<_> =
-        [(row.disabled, Reason::Declared), (row.shut, Reason::Undeclared)].into_iter().filter(|(applies, _)| *applies).collect();
+    let side = row.directory.as_deref().cloned().unwrap_or_default();
+    let all = [
+        (row.disabled, Reason::Declared),
+        (side.directory_disabled, Reason::DirectoryDisabled),
+        (side.directory_missing, Reason::DirectoryMissing),
+        (side.holder_since.is_some(), Reason::HolderChanged),
+        (row.shut, Reason::Undeclared),
+    ];
+    let all: Vec<_> = all.into_iter().filter(|(applies, _)| *applies).collect();
     match all.first() {
         None => Condition::quiet("Disabled", false, Reason::NotDisabled),
         Some((_, first)) => {

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use super::desired::Action;
-use super::observed::{Absence, AddressRow, DelegationRow, DomainRow, LinkRow, RoleRow, Wait, WaitAction};
+use super::directory::rows::{EntryRow, Leaver};
+use super::observed::{Absence, AddressRow, DelegationRow, DomainRow, EntryKey, LinkRow, RoleRow, Wait, WaitAction};
 use super::settings::Settings;
 use super::subject::Subject;
 use super::working::{Cause, NewPassword, Working};
@@ -100,6 +101,41 @@ pub enum Change {
     },
     DeleteAbsence {
         key: ResourceKey,
+    },
+    /// Everything that hangs on an address and not on its name goes to another, whose own it replaces: credential and history, what the
+    /// user set, locks (L8). Rights are changes of their own.
+    MoveMailbox {
+        from: CanonicalAddress,
+        to: CanonicalAddress,
+    },
+    /// What was read of an entry.
+    /// A connection is no more: its addresses stay, accepted, and open as they were before it disabled them (Y8).
+    DeleteConnection {
+        namespace: String,
+        name: String,
+    },
+    PutEntry {
+        key: EntryKey,
+        row: EntryRow,
+    },
+    DeleteEntry {
+        key: EntryKey,
+    },
+    /// That no entry carries an address of its connection (Y6).
+    PutLeaver {
+        address: CanonicalAddress,
+        namespace: String,
+        connection: String,
+        leaver: Leaver,
+    },
+    DeleteLeaver {
+        address: CanonicalAddress,
+    },
+    /// Counts a leaver that was seen through against its connection's guard for a day (Y7).
+    PutDeparted {
+        address: CanonicalAddress,
+        namespace: String,
+        connection: String,
     },
     /// The uid under which a namespace is known (U6).
     PutNamespace {
@@ -334,6 +370,42 @@ fn bookkeeping(w: &Working<'_>, d: &mut Difference) {
             d.add(7, Change::PutNamespace { namespace: namespace.clone(), uid: uid.clone() });
         }
     });
+    compare(&w.before.connections, &w.next.connections, |(namespace, name), _, new| {
+        if new.is_none() {
+            let subject = Subject::Connection(namespace.clone(), name.clone());
+            d.tell(w, subject, Record::Text, Some(&"connection"), None);
+            d.add(11, Change::DeleteConnection { namespace: namespace.clone(), name: name.clone() });
+        }
+    });
+    for (from, to) in &w.moved {
+        // Before the rows take their new shape: an alias has no credential.
+        d.add(4, Change::MoveMailbox { from: from.clone(), to: to.clone() });
+    }
+    compare(&w.before.entries, &w.next.entries, |key, _, new| {
+        let key = key.clone();
+        d.add(
+            7,
+            match new {
+                Some(row) => Change::PutEntry { key, row: row.clone() },
+                None => Change::DeleteEntry { key },
+            },
+        );
+    });
+    compare(&w.before.leavers, &w.next.leavers, |address, _, new| {
+        let address = address.clone();
+        let side = w.next.addresses.get(&address).and_then(|row| Some((row.namespace.clone(), row.connection()?.to_owned())));
+        match (new, side) {
+            (Some(leaver), Some((namespace, connection))) => {
+                d.add(7, Change::PutLeaver { address, namespace, connection, leaver: *leaver });
+            }
+            _ if w.next.addresses.contains_key(&address) => d.add(7, Change::DeleteLeaver { address }),
+            _ => {} // went with the address
+        }
+    });
+    for (address, namespace, connection) in &w.departed {
+        let (address, namespace, connection) = (address.clone(), namespace.clone(), connection.clone());
+        d.add(7, Change::PutDeparted { address, namespace, connection });
+    }
     for (domain, queued) in &w.before.learned {
         let left = w.next.learned.get(domain);
         for address in queued.iter().filter(|address| !left.is_some_and(|left| left.contains(*address))) {
@@ -375,7 +447,14 @@ impl Change {
             // Who tells of what is held may be out of the slice.
             Self::PutAbsence { key, .. } | Self::DeleteAbsence { key } => vec![Subject::Absences(key.namespace.clone())],
             // Who waits is in the slice of its domain already.
-            Self::PutCredential { .. }
+            Self::DeleteConnection { namespace, name } => vec![Subject::Connection(namespace.clone(), name.clone())],
+            Self::MoveMailbox { .. }
+            | Self::PutEntry { .. }
+            | Self::DeleteEntry { .. }
+            | Self::PutLeaver { .. }
+            | Self::DeleteLeaver { .. }
+            | Self::PutDeparted { .. }
+            | Self::PutCredential { .. }
             | Self::PutHandled { .. }
             | Self::PutDone { .. }
             | Self::PutWait { .. }

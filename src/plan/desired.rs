@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 
 use super::reason::Reason;
-use super::settings::Settings;
+use super::settings::{Guard, Settings};
 use super::subject::Subject;
-use crate::model::{Address, CanonicalAddress, DomainName, Kind, ResourceKey};
+use crate::model::{Access, Address, CanonicalAddress, DomainName, Kind, ResourceKey};
 
 /// All resources in view. For a slice: those that the closure brought in (see [`super::slice`]).
 #[derive(Debug, Clone, Default)]
@@ -28,6 +28,8 @@ pub struct Desired {
     pub overdue: BTreeSet<ResourceKey>,
     /// Kinds, and namespaces ("" for all), whose complete list this run has compared with the store's owners.
     pub sighted: BTreeSet<(Kind, String)>,
+    /// Entries that a directory run brings, and of which connection.
+    pub found: Option<(ResourceKey, super::directory::Found)>,
     /// The uids of the namespaces in view that live and may be seen.
     pub namespaces: BTreeMap<String, String>,
 }
@@ -92,6 +94,7 @@ pub enum Declared {
     Link(LinkDeclared),
     Delegation(DelegationDeclared),
     Role(RoleDeclared),
+    Connection(Box<ConnectionDeclared>),
 }
 
 /// Why what a resource says can't be acted on.
@@ -118,6 +121,49 @@ pub struct DomainDeclared {
     pub postmaster: Option<CanonicalAddress>,
     /// `deletionPolicy: Delete`.
     pub delete: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionDeclared {
+    pub access: Access,
+    /// Empty: every domain of the namespace.
+    pub domains: BTreeSet<DomainName>,
+    pub interval: SignedDuration,
+    pub full_interval: SignedDuration,
+    /// `changeDetection: Full`: never incremental.
+    pub full_only: bool,
+    pub link_aliases: bool,
+    pub acknowledge_disabled: bool,
+    pub leavers: LeaversDeclared,
+    pub guard: Guard,
+    /// Filled in by whoever reads Secrets.
+    pub secrets: SecretState,
+}
+
+/// Whether the Secrets of a connection can be had.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SecretState {
+    #[default]
+    Unread,
+    Ready,
+    Refused(Violation),
+}
+
+/// What becomes of who leaves the directory (Y6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaversDeclared {
+    pub action: LeaverAction,
+    /// Complete runs that lack somebody before anything follows.
+    pub missed_runs: u32,
+    /// From the first of them to the action.
+    pub after: SignedDuration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaverAction {
+    Keep,
+    Disable,
+    Purge,
 }
 
 /// `None` means "not managed here": the row keeps its value.
@@ -237,7 +283,7 @@ impl Action {
         match self {
             Self::RequestedAt => true,
             Self::UnlockAt | Self::ResetCodesAt => kind == Kind::EmailAddress,
-            Self::Approve => matches!(kind, Kind::InternalDomain | Kind::AccountSettings),
+            Self::Approve => matches!(kind, Kind::InternalDomain | Kind::AccountSettings | Kind::DirectoryConnection),
             Self::TransferTo | Self::Unlock | Self::ResetCodes => kind == Kind::InternalDomain,
         }
     }
@@ -270,7 +316,7 @@ impl Resource {
             Ok(Declared::Link(_) | Declared::Delegation(_) | Declared::Role(_)) => true,
             Ok(Declared::Address(a)) => a.purge,
             Ok(Declared::Domain(d)) => d.delete,
-            Ok(Declared::Settings(_)) => false,
+            Ok(Declared::Settings(_) | Declared::Connection(_)) => false,
             Err(_) => self.finalizer,
         }
     }
@@ -284,7 +330,11 @@ impl Resource {
     /// Whether its Secret has not been looked at yet: a verdict now would be another one a moment later.
     #[must_use]
     pub fn awaits_secret(&self) -> bool {
-        matches!(&self.declared, Ok(Declared::Address(a)) if a.password.as_ref().is_some_and(|p| p.offer == Offer::Unread))
+        match &self.declared {
+            Ok(Declared::Address(a)) => a.password.as_ref().is_some_and(|p| p.offer == Offer::Unread),
+            Ok(Declared::Connection(c)) => c.secrets == SecretState::Unread,
+            _ => false,
+        }
     }
 
     /// Whether what is in its domain may keep it from something: its end (D2), or a handover that was asked for (D1).
@@ -329,6 +379,21 @@ impl Declared {
             Self::Link(l) => vec![Subject::Link(l.alias.canonical().clone())],
             Self::Delegation(d) => vec![Subject::Pair(d.reader.clone(), d.mailbox.clone())],
             Self::Role(r) => r.members.iter().cloned().map(Subject::Member).collect(),
+            // Named by itself: what it is about are its entries.
+            Self::Connection(_) => Vec::new(),
+        }
+    }
+
+    /// The Secrets that it takes something from.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<String> {
+        match self {
+            Self::Address(a) => a.password.iter().map(|password| password.secret.clone()).collect(),
+            Self::Connection(c) => {
+                let named = std::iter::once(&c.access.bind_password).chain(&c.access.ca);
+                named.map(|secret| secret.name.clone()).collect()
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -366,6 +431,7 @@ impl Declared {
                 .flat_map(|a| [Subject::Address(a.clone()), Subject::Link(a.clone()), domain_of(a)])
                 .collect(),
             Self::Role(r) => r.members.iter().flat_map(|a| [Subject::Address(a.clone()), Subject::Link(a.clone())]).collect(),
+            Self::Connection(_) => Vec::new(),
         };
         found.push(Subject::Settings(namespace.to_owned()));
         found

@@ -169,6 +169,10 @@ fn transfer(w: &mut Working<'_>) {
 pub(super) fn finish(w: &mut Working<'_>) {
     let leaving: BTreeSet<_> = w.next.domains.iter().filter(|(domain, row)| is_leaving(w, domain, row)).map(|(d, _)| d.clone()).collect();
     offer(w, &leaving);
+    // What a directory said grows old although nobody touches it (V3).
+    let fresh = w.next.coverage.iter().filter_map(|(domain, until)| Some(((*until)?, Subject::Domain(domain.clone()))));
+    let fresh: Vec<_> = fresh.filter(|(until, _)| *until > w.now).collect();
+    w.moments.extend(fresh);
     for domain in leaving {
         if remaining(w, &domain) == 0 {
             w.next.domains.remove(&domain);
@@ -275,16 +279,7 @@ pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &DomainDecla
             None => absence::undeclared_settings(w, &resource.key.namespace)
                 .unwrap_or_else(|| Condition::quiet("DeletionsHeld", false, Reason::NothingHeld)),
         },
-        if row.recipient_validation == "Directory" {
-            Condition::new(
-                "DirectoryReady",
-                false,
-                Reason::NoConnection,
-                "no directory connection serves the domain: unknown recipients are deferred (451)",
-            )
-        } else {
-            Condition::quiet("DirectoryReady", true, Reason::NotNeeded)
-        },
+        directory_ready(w, domain, row),
         postmaster(w, domain, declared),
         if w.next.learned.get(domain).is_some_and(|queue| !queue.is_empty()) {
             Condition::new("LearningHeld", true, Reason::TooManyNewSenders, "more than 100 new senders within an hour; the rest waits")
@@ -303,6 +298,22 @@ fn addresses_remain(w: &Working<'_>, domain: &DomainName) -> String {
         "AddressesRemain: {total} in {domain}, among them {}; rows that no resource declares are in status.heldPlan, approving it purges them",
         first.join(", ")
     )
+}
+
+/// V3: whether unknown recipients of a domain that validates by directory may be refused.
+fn directory_ready(w: &Working<'_>, domain: &DomainName, row: &DomainRow) -> Condition {
+    if row.recipient_validation != "Directory" {
+        return Condition::quiet("DirectoryReady", true, Reason::NotNeeded);
+    }
+    let not = |reason: Reason| Condition::new("DirectoryReady", false, reason, reason.meaning());
+    match w.next.coverage.get(domain) {
+        None => not(Reason::NoConnection),
+        Some(None) => not(Reason::DirectoryIncomplete),
+        Some(Some(until)) if *until <= w.now => not(Reason::DirectoryStale),
+        Some(Some(until)) => {
+            Condition::new("DirectoryReady", true, Reason::DirectoryFresh, format!("a directory covers the domain; fresh until {until}"))
+        }
+    }
 }
 
 /// V4: where postmaster@ and abuse@ go.

@@ -73,7 +73,10 @@ fn ripe_at(w: &Working<'_>, domain: &DomainName, waits: &Waits) -> BTreeMap<(Can
 /// Whether a purge was asked for by the end of the domain alone: nobody declares the row (D2). It waits for a yes in any case, so the
 /// guard does not count it.
 pub(super) fn is_offered(w: &Working<'_>, address: &CanonicalAddress, action: WaitAction) -> bool {
-    action == WaitAction::Purge && w.next.addresses.get(address).is_some_and(|row| row.owner.is_none())
+    // One whom a directory lacks for good is nobody's either, but that is its connection's doing (Y6).
+    let left =
+        |row: &super::observed::AddressRow| row.connection().is_none() && row.directory.as_ref().is_some_and(|side| side.directory_missing);
+    action == WaitAction::Purge && w.next.addresses.get(address).is_some_and(|row| row.owner.is_none() && !left(row))
 }
 
 /// Marks what is beyond the limit as held (U4).
@@ -156,6 +159,9 @@ pub(super) fn purge_blockers(w: &Working<'_>, address: &CanonicalAddress) -> Vec
     if let Some((_, role)) = w.next.members.get(address) {
         add(Reason::AdminRole, format!("{address} is a member of AdminRole {role}"));
     }
+    if w.is_carried(address) {
+        add(Reason::DirectoryManaged, format!("a directory has {address}: it would come back"));
+    }
     // The address itself, where it is an alias: its link would make it anew.
     let names = || std::iter::once(address).chain(w.next.links.aliases_of(address));
     let declared: Vec<_> = names().filter_map(|alias| Some((alias, w.next.links.get(alias)?.owner.as_deref()?))).collect();
@@ -226,7 +232,7 @@ pub(super) fn held_plan(w: &Working<'_>, domain: &DomainName) -> Option<HeldPlan
 }
 
 /// The held plan with these lines, sorted; None without any.
-pub(super) fn plan_of(sorted_lines: Vec<String>) -> Option<HeldPlan> {
+pub(in crate::plan) fn plan_of(sorted_lines: Vec<String>) -> Option<HeldPlan> {
     let (hash, count) = (hash(&sorted_lines), sorted_lines.len());
     (count > 0).then(|| HeldPlan { hash, count, sample: sorted_lines.into_iter().take(SAMPLE).collect() })
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::change::Change;
-use super::observed::{CredentialRow, Observed};
+use super::observed::{AddressRow, CredentialRow, Observed};
 use super::working::NewPassword;
 use crate::model::{CanonicalAddress, DomainName};
 
@@ -90,6 +90,36 @@ impl Observed {
             Change::DeleteAbsence { key } => {
                 self.absences.remove(key);
             }
+            Change::MoveMailbox { from, to } => {
+                if !self.addresses.contains_key(to) {
+                    return Err(format!("{to}: no row"));
+                }
+                let (credential, reports) = (self.credentials.remove(from), self.reports.remove(from));
+                self.credentials.remove(to);
+                self.credentials.extend(credential.map(|credential| (to.clone(), credential)));
+                self.reports.extend(reports.map(|reports| (to.clone(), reports)));
+            }
+            Change::DeleteConnection { namespace, name } => {
+                self.connections.remove(&(namespace.clone(), name.clone()));
+                self.entries.retain(|key, _| (&key.0, &key.1) != (namespace, name));
+                let theirs = |row: &AddressRow| row.namespace == *namespace && row.connection() == Some(name);
+                let addresses: Vec<_> = self.addresses.iter().filter(|(_, row)| theirs(row)).map(|(address, _)| address.clone()).collect();
+                addresses.iter().for_each(|address| self.leave_connection(address));
+            }
+            Change::PutEntry { key, row } => {
+                // That one address has one holder the store looks at when all is done: entries may exchange.
+                self.entries.insert(key.clone(), row.clone());
+            }
+            Change::DeleteEntry { key } => {
+                self.entries.remove(key);
+            }
+            Change::PutLeaver { address, leaver, .. } => {
+                self.leavers.insert(address.clone(), *leaver);
+            }
+            Change::DeleteLeaver { address } => {
+                self.leavers.remove(address);
+            }
+            Change::PutDeparted { .. } => {}
             Change::PutNamespace { namespace, uid } => {
                 self.namespaces.insert(namespace.clone(), uid.clone());
             }
@@ -116,6 +146,10 @@ impl Observed {
                 self.addresses.remove(address);
                 self.credentials.remove(address);
                 self.waiting.retain(|(waiting, _), _| waiting != address);
+                self.leavers.remove(address);
+                for entry in self.entries.values_mut().filter(|entry| entry.address.as_ref() == Some(address)) {
+                    entry.address = None;
+                }
             }
             Change::DeleteDomain { domain } => {
                 if self.addresses.keys().any(|address| address.domain() == *domain) {
@@ -139,6 +173,10 @@ impl Observed {
                 row.owner = None;
                 row.last_owner = None;
             }
+            self.leave_connection(address);
+            for entry in self.entries.values_mut().filter(|entry| entry.address.as_ref() == Some(address)) {
+                (entry.address, entry.digest) = (None, None);
+            }
             if let Some(ends) = self.links.get_mut(address) {
                 to.clone_into(ends.namespace);
                 *ends.owner = None;
@@ -149,6 +187,18 @@ impl Observed {
                     row.owner = None;
                 }
             }
+        }
+    }
+
+    /// Its connection has nothing to say of it any more (Y8).
+    fn leave_connection(&mut self, address: &CanonicalAddress) {
+        self.leavers.remove(address);
+        if self.addresses.get(address).is_none_or(|row| row.connection().is_none()) {
+            return;
+        }
+        if let Some(side) = self.addresses.get_mut(address).and_then(|row| row.directory.as_mut()) {
+            side.connection = None;
+            (side.directory_disabled, side.directory_missing) = (false, false);
         }
     }
 

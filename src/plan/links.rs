@@ -91,6 +91,7 @@ fn settle_one(w: &mut Working<'_>, resource: &Resource, alias: &CanonicalAddress
         owner: Some(resource.key.name.clone()),
         origin: "Declared".to_owned(),
         made_row: old.map_or(made_row, |old| old.made_row),
+        directory: old.and_then(|old| old.directory.clone()),
     };
     if old == Some(&new) {
         return;
@@ -131,7 +132,9 @@ fn admissible(w: &Working<'_>, resource: &Resource, alias: &CanonicalAddress, de
         still_ends(w, other, alias)?;
         return refuse(Reason::AliasChain, format!("{alias} has the alias {other}; an alias has no aliases"));
     }
-    if w.next.links.get(alias).is_none() && w.next.addresses.contains_key(alias) {
+    // A mailbox of the directory, also one that came later (L4).
+    let of_directory = w.next.entries.values().any(|entry| entry.address.as_ref() == Some(alias)) && w.is_carried(alias);
+    if (w.next.links.get(alias).is_none() || of_directory) && w.next.addresses.contains_key(alias) {
         takes_over(w, alias, declared)?;
     }
     Ok(())
@@ -153,7 +156,7 @@ fn takes_over(w: &Working<'_>, alias: &CanonicalAddress, declared: &LinkDeclared
         (w.next.credentials.contains_key(alias), "a credential"),
         (w.next.members.contains_key(alias), "a role"),
         (!w.next.delegations.naming(alias).is_empty(), "a delegation"),
-        (w.next.addresses.get(alias).is_some_and(|row| row.origin == "Directory"), "a directory entry"),
+        (w.next.entries.values().any(|entry| entry.address.as_ref() == Some(alias)), "a directory entry"),
     ];
     let signs: Vec<_> = signs.into_iter().filter(|(has, _)| *has).map(|(_, sign)| sign).collect();
     if !signs.is_empty() && !declared.take_over {
@@ -187,6 +190,13 @@ pub(super) fn unlink(w: &mut Working<'_>, alias: &CanonicalAddress) {
         return;
     };
     w.by_rule(Subject::Link(alias.clone()), "Unlinked");
+    // What a directory says of it holds again (L4).
+    if let Some(primary) = link.directory.clone().filter(|_| link.owner.is_some())
+        && w.next.addresses.get(&primary).is_some_and(|row| !row.is_alias && row.namespace == link.namespace)
+    {
+        w.next.links.insert(alias.clone(), LinkRow { primary, owner: None, origin: "Directory".to_owned(), ..link });
+        return;
+    }
     if let Some(row) = w.next.addresses.get_mut(alias) {
         row.is_alias = false;
         // A row that a resource declared for a while is kept, as Retain says (U1).
@@ -241,7 +251,16 @@ pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &LinkDeclare
         Some(address) => addresses::mail_accepted(w, alias, address),
         None => Condition::quiet("MailAccepted", false, Reason::PrimaryNotFound),
     };
-    let conditions = vec![accepted, Condition::quiet("DirectoryDisagrees", false, Reason::NoDisagreement)];
+    let disagrees = match row.directory.as_ref().filter(|primary| **primary != row.primary) {
+        Some(primary) => Condition::new(
+            "DirectoryDisagrees",
+            true,
+            Reason::DirectoryDisagrees,
+            format!("the directory has {alias} as an alias of {primary}; the declared link stands"),
+        ),
+        None => Condition::quiet("DirectoryDisagrees", false, Reason::NoDisagreement),
+    };
+    let conditions = vec![accepted, disagrees];
     let detail = Detail::Link { primary: row.primary.to_string(), origin: row.origin.clone() };
     Verdict { conditions, release: false, ..super::blank(resource, ready, detail) }
 }

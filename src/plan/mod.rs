@@ -19,6 +19,7 @@ pub mod admit;
 pub mod change;
 mod delegations;
 pub mod desired;
+pub mod directory;
 mod domains;
 pub mod guard;
 mod interpret;
@@ -51,7 +52,7 @@ pub use subject::Subject;
 pub use verdict::Verdict;
 pub use working::{Cause, NewPassword, Note, PasswordWork};
 
-use crate::model::{Kind, ResourceKey};
+use crate::model::{CanonicalAddress, Kind, ResourceKey};
 use desired::{Action, Declared, Resource, Violation};
 use reason::Reason;
 use verdict::{Detail, Finding};
@@ -70,6 +71,10 @@ pub struct Plan {
     pub moments: Vec<(Timestamp, Subject)>,
     /// Passwords that have to be hashed or compared before the next plan of their resource.
     pub passwords: Vec<PasswordWork>,
+    /// What connections are to do now.
+    pub runs: Vec<(ResourceKey, directory::Begin)>,
+    /// What was done with the entries that a directory run brought.
+    pub run: directory::Account,
 }
 
 /// Rounds until the steps agree; two are usual, a chain of ends that free claims takes more.
@@ -78,6 +83,17 @@ const ROUNDS: usize = 16;
 /// Decides what has to happen so that what is declared is in force, and what to say of each resource.
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
+    let (followed, _) = directory::follow(desired, observed, &[]);
+    let (plan, moved) = plan_once(&followed, observed, now);
+    if moved.is_empty() {
+        return plan;
+    }
+    // Who names one that has another address from this plan on means that one already (L8).
+    let (followed, _) = directory::follow(desired, observed, &moved);
+    plan_once(&followed, observed, now).0
+}
+
+fn plan_once(desired: &Desired, observed: &Observed, now: Timestamp) -> (Plan, Vec<(CanonicalAddress, CanonicalAddress)>) {
     let mut w = Working::new(desired, observed, now);
     absence::settle(&mut w);
     for round in 0..ROUNDS {
@@ -87,17 +103,21 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
         settle_settings(&mut w);
         domains::settle(&mut w);
         addresses::settle(&mut w);
+        directory::entries::settle(&mut w);
+        directory::settle_leavers(&mut w);
         links::settle(&mut w);
         delegations::settle(&mut w);
         roles::settle(&mut w);
         learning::settle(&mut w);
         guard::settle(&mut w);
+        directory::connection::settle(&mut w);
         domains::finish(&mut w);
         // What a later step ended or made may free or fill what an earlier one looked at: look again until nothing moves.
         if w.next == *before.as_ref().unwrap_or(w.before) {
             break;
         }
     }
+    directory::tally(&mut w);
     passwords::settle(&mut w);
     note_requests(&mut w);
     let (changes, audit) = change::difference(&w);
@@ -112,7 +132,8 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     w.notes.dedup();
     w.moments.sort();
     w.moments.dedup();
-    Plan { changes, audit, verdicts, notes: w.notes, moments: w.moments, passwords: w.password_work }
+    let plan = Plan { changes, audit, verdicts, notes: w.notes, moments: w.moments, passwords: w.password_work, runs: w.runs, run: w.run };
+    (plan, w.moved)
 }
 
 fn settle_settings(w: &mut Working<'_>) {
@@ -137,10 +158,12 @@ fn settle_settings(w: &mut Working<'_>) {
     }
 }
 
-/// A reconcile that was asked for is this very plan (C6).
+/// A reconcile that was asked for is this very plan; a connection begins a run besides (C6).
 fn note_requests(w: &mut Working<'_>) {
-    for resource in w.desired.resources.values().filter(|resource| !resource.lacks_finalizer()) {
-        w.take_token(resource, Action::RequestedAt);
+    for resource in w.desired.resources.values().filter(|resource| !resource.lacks_finalizer() && !resource.awaits_secret()) {
+        if w.take_token(resource, Action::RequestedAt).is_some() {
+            w.requested.insert(resource.key.clone());
+        }
     }
 }
 
@@ -153,6 +176,9 @@ fn judge(w: &mut Working<'_>, resource: &Resource) -> Verdict {
         (Ok(Declared::Link(declared)), _) => links::judge(w, resource, declared),
         (Ok(Declared::Delegation(declared)), _) => delegations::judge(w, resource, declared),
         (Ok(Declared::Role(declared)), _) => roles::judge(w, resource, declared),
+        (Ok(Declared::Connection(declared)), _) => directory::connection::judge(w, resource, Some(declared)),
+        // How its runs went, and what they hold, stands whatever its spec says by now.
+        (Err(_), Kind::DirectoryConnection) => directory::connection::judge(w, resource, None),
         (Err(violation), _) => refused(resource, violation),
     };
     if let Err(violation) = &resource.declared {
@@ -206,6 +232,7 @@ fn refused(resource: &Resource, violation: &Violation) -> Verdict {
         Kind::AliasLink => (links::absent_conditions(&ready), Detail::Link { primary: String::new(), origin: String::new() }),
         Kind::DelegateMailbox => (Vec::new(), Detail::Delegation { effective_at: None, visible_from: None }),
         Kind::AdminRole => (Vec::new(), Detail::Role { total: 0, in_force: 0, rejected: Vec::new() }),
+        Kind::DirectoryConnection => (directory::connection::absent_conditions(&ready), Detail::Connection(Box::default())),
     };
     Verdict { conditions, release: false, ..blank(resource, ready, detail) }
 }

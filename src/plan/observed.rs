@@ -7,10 +7,11 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use super::desired::Action;
+use super::directory::rows::{ConnectionRow, EntryRow, Leaver};
 use super::relation::{Delegations, Links};
 use super::settings::Settings;
 use super::shared::Shared;
-use crate::model::{CanonicalAddress, DomainName, Kind, ResourceKey};
+use crate::model::{CanonicalAddress, DomainName, EntryId, Kind, ResourceKey};
 
 /// The rows in view. For a slice: those of its subjects, and the numbers of its domains.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,7 +47,19 @@ pub struct Observed {
     pub rights: BTreeMap<(Kind, String), u64>,
     /// The uid under which the store knows a namespace.
     pub namespaces: BTreeMap<String, String>,
+    /// Of domains that validate by directory: until when what directories said of them is fresh (V3). Absent: no connection of the namespace
+    /// has run; None: none has read all of the domain.
+    pub coverage: BTreeMap<DomainName, Option<Timestamp>>,
+    /// How the runs of connections went, by namespace and name.
+    pub connections: BTreeMap<(String, String), ConnectionRow>,
+    /// What was last read of entries, by namespace, connection and id.
+    pub entries: BTreeMap<EntryKey, EntryRow>,
+    /// Addresses of connections that no entry carries (Y6).
+    pub leavers: BTreeMap<CanonicalAddress, Leaver>,
 }
+
+/// Which entry: namespace and name of its connection, and its id there.
+pub type EntryKey = (String, String, EntryId);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DomainRow {
@@ -84,12 +97,31 @@ pub struct AddressRow {
     pub pop: bool,
     pub unlocked_at: Option<Timestamp>,
     pub codes_reset_at: Option<Timestamp>,
+    /// None: no directory ever had it.
+    #[serde(flatten)]
+    pub directory: Option<Box<DirectorySide>>,
     #[serde(skip)]
     pub created_at: Timestamp,
     /// What the store calls the state that was read; None: the row is new. A row that has another by the time it is written was edited
     /// meanwhile, maybe where nothing is declared and the edit stands: it is read and planned again.
     #[serde(skip)]
     pub version: Option<u32>,
+}
+
+/// What directories make of an address (Y12).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct DirectorySide {
+    /// None: it has left its connection (Y6, Y8).
+    pub connection: Option<String>,
+    /// The entry that holds the mailbox, or held it last (Y1); None: it was never more than an alias.
+    pub entry: Option<EntryId>,
+    pub global_name: String,
+    /// P6 DirectoryDisabled.
+    pub directory_disabled: bool,
+    /// P6 DirectoryMissing.
+    pub directory_missing: bool,
+    /// Another entry has it since then, and nobody said that it is the same person (Y1).
+    pub holder_since: Option<Timestamp>,
 }
 
 impl AddressRow {
@@ -104,6 +136,7 @@ impl AddressRow {
             closing,
             archive_start,
             created_at,
+            directory,
             display: _,
             keys: _,
             owner: _,
@@ -118,8 +151,9 @@ impl AddressRow {
             codes_reset_at: _,
             version: _,
         } = self;
-        let as_others_see = (&other.namespace, &other.is_alias, &other.origin, &other.closing, &other.archive_start, &other.created_at);
-        (namespace, is_alias, origin, closing, archive_start, created_at) == as_others_see
+        let as_others_see =
+            (&other.namespace, &other.is_alias, &other.origin, &other.closing, &other.archive_start, &other.created_at, &other.directory);
+        (namespace, is_alias, origin, closing, archive_start, created_at, directory) == as_others_see
     }
 }
 
@@ -131,6 +165,8 @@ pub struct LinkRow {
     /// Declared | Directory
     pub origin: String,
     pub made_row: bool,
+    /// The primary that a directory names (L4); None: none does.
+    pub directory: Option<CanonicalAddress>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -147,6 +183,20 @@ pub struct RoleRow {
     pub owned: bool,
     pub built_in: Option<String>,
     pub permissions: Vec<String>,
+}
+
+impl AddressRow {
+    /// The connection that has it.
+    #[must_use]
+    pub fn connection(&self) -> Option<&str> {
+        self.directory.as_ref()?.connection.as_deref()
+    }
+
+    /// The entry that holds it, or held it last.
+    #[must_use]
+    pub fn entry(&self) -> Option<&EntryId> {
+        self.directory.as_ref()?.entry.as_ref()
+    }
 }
 
 impl RoleRow {

@@ -195,6 +195,14 @@ impl Roster {
         }
     }
 
+    /// Fills in whether the Secrets of a connection can be had.
+    pub fn set_connection_secrets(&mut self, key: &ResourceKey, state: super::desired::SecretState) {
+        if let Some(Ok(Declared::Connection(declared))) = self.resources.get_mut(key).map(|resource| &mut Arc::make_mut(resource).declared)
+        {
+            declared.secrets = state;
+        }
+    }
+
     /// The settings that a namespace declares, else the defaults.
     #[must_use]
     pub fn settings(&self, namespace: &str) -> super::settings::Settings {
@@ -370,7 +378,15 @@ impl Roster {
         let links = observed.links.iter().filter_map(|(_, row)| of(Kind::AliasLink, &row.namespace, &row.owner));
         let delegations = observed.delegations.iter().filter_map(|(_, row)| of(Kind::DelegateMailbox, &row.namespace, &row.owner));
         let roles = observed.roles.keys().map(|(namespace, name)| ResourceKey::new(Kind::AdminRole, namespace, name));
-        for key in addresses.chain(domains).chain(links).chain(delegations).chain(roles) {
+        let connections = observed.connections.keys().map(|(namespace, name)| ResourceKey::new(Kind::DirectoryConnection, namespace, name));
+        // Whoever has an address that a directory lacks says what becomes of it (Y6).
+        for (namespace, name) in observed.addresses.values().filter_map(|row| Some((&row.namespace, row.connection()?))) {
+            let key = ResourceKey::new(Kind::DirectoryConnection, namespace, name);
+            if let Some(resource) = self.resources.get(&key) {
+                desired.resources.entry(key).or_insert_with(|| resource.clone());
+            }
+        }
+        for key in addresses.chain(domains).chain(links).chain(delegations).chain(roles).chain(connections) {
             if let Some(resource) = self.resources.get(&key).filter(|resource| resource.frozen() || resource.declared.is_err()) {
                 desired.resources.entry(key).or_insert_with(|| resource.clone());
             }
@@ -416,6 +432,9 @@ fn subjects_of(resource: &Resource) -> Vec<(Subject, bool)> {
     let namespace = &resource.key.namespace;
     let mut found: Vec<_> = declared.claims(namespace).into_iter().map(|s| (s, true)).collect();
     found.extend(declared.references(namespace).into_iter().map(|s| (s, false)));
+    if resource.key.kind == Kind::DirectoryConnection {
+        found.push((Subject::Connection(namespace.clone(), resource.key.name.clone()), true));
+    }
     if resource.key.kind == Kind::AdminRole {
         found.push((Subject::Role(namespace.clone(), resource.key.name.clone()), true));
     }

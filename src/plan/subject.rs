@@ -21,6 +21,8 @@ pub enum Subject {
     Role(String, String),
     /// What went out of sight in a namespace (U6).
     Absences(String),
+    /// A connection to a directory, by namespace and name.
+    Connection(String, String),
 }
 
 impl Subject {
@@ -30,7 +32,7 @@ impl Subject {
         match self {
             Self::Address(a) | Self::Link(a) | Self::Member(a) => vec![a],
             Self::Pair(reader, mailbox) => vec![reader, mailbox],
-            Self::Settings(_) | Self::Domain(_) | Self::Role(..) | Self::Absences(_) => vec![],
+            Self::Settings(_) | Self::Domain(_) | Self::Role(..) | Self::Absences(_) | Self::Connection(..) => vec![],
         }
     }
 }
@@ -46,6 +48,7 @@ impl fmt::Display for Subject {
             Self::Member(address) => write!(f, "member {address}"),
             Self::Role(namespace, name) => write!(f, "role {namespace}/{name}"),
             Self::Absences(namespace) => write!(f, "absences {namespace}"),
+            Self::Connection(namespace, name) => write!(f, "connection {namespace}/{name}"),
         }
     }
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::desired::{Action, Violation};
+use super::directory::rows::RunRecord;
 use super::observed::Counts;
 use super::reason::{Disposition, Reason};
 
@@ -70,6 +71,7 @@ pub enum Detail {
         held: Option<HeldPlan>,
     },
     Address(Box<AddressDetail>),
+    Connection(Box<ConnectionDetail>),
     Link {
         primary: String,
         origin: String,
@@ -88,6 +90,7 @@ pub enum Detail {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AddressDetail {
     pub origin: String,
+    pub global_name: String,
     pub alias_of: String,
     pub aliases: Vec<String>,
     pub alias_count: usize,
@@ -100,6 +103,16 @@ pub struct AddressDetail {
     pub password_changed_by: &'static str,
     pub held_messages: u32,
     pub purge: Option<PurgeDetail>,
+}
+
+/// What the status of a DirectoryConnection shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConnectionDetail {
+    pub last_run: Option<RunRecord>,
+    pub last_complete: Option<Timestamp>,
+    pub last_successful: Option<Timestamp>,
+    pub held_leavers: Option<HeldPlan>,
+    pub held_holders: Option<HeldPlan>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +137,7 @@ pub struct Rejection {
 }
 
 /// What waits for a yes (C6).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct HeldPlan {
     /// First 16 hex digits of SHA-256 over the sorted lines `action subject`.
     pub hash: String,

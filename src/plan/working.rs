@@ -52,6 +52,16 @@ pub(super) struct Working<'a> {
     pub rejected: BTreeMap<ResourceKey, Vec<super::verdict::Rejection>>,
     /// Addresses whose row ends for good, with a tombstone (U8) or without.
     pub purged: BTreeMap<CanonicalAddress, bool>,
+    /// Mailboxes whose person has another address now: from, to (L8).
+    pub moved: Vec<(CanonicalAddress, CanonicalAddress)>,
+    /// Leavers that were seen through in this plan: address, namespace, connection.
+    pub departed: Vec<(CanonicalAddress, String, String)>,
+    /// Whose annotation asks for something with a token that is new in this plan.
+    pub requested: BTreeSet<ResourceKey>,
+    /// What connections are to do.
+    pub runs: Vec<(ResourceKey, super::directory::Begin)>,
+    /// What a directory run did.
+    pub run: super::directory::Account,
     /// Resources that count as ended because they were missing for a day (U6).
     pub gone: BTreeSet<ResourceKey>,
     /// Every claim, in order of its subject and then of age; whose it is stands at the same place below.
@@ -108,6 +118,11 @@ impl<'a> Working<'a> {
             refused: BTreeMap::new(),
             rejected: BTreeMap::new(),
             purged: BTreeMap::new(),
+            moved: Vec::new(),
+            departed: Vec::new(),
+            requested: BTreeSet::new(),
+            runs: Vec::new(),
+            run: super::directory::Account::default(),
             gone: BTreeSet::new(),
             subjects,
             claimants,
@@ -236,6 +251,7 @@ impl<'a> Working<'a> {
         }
         self.next.addresses.remove(address);
         self.next.credentials.remove(address);
+        self.next.leavers.remove(address);
         self.passwords.remove(address);
         for action in [WaitAction::Purge, WaitAction::Shut, WaitAction::Unlink] {
             self.unwait(address, action);

@@ -144,7 +144,12 @@ fn spec() -> impl Strategy<Value = (&'static str, String)> {
             ("AdminRole", format!("{{builtIn: {role}, members: [{}]{suspend}}}", members.join(", ")))
         },
     );
-    prop_oneof![3 => domain, 6 => email, 4 => link, 2 => delegation, 3 => role]
+    let connection = (select(vec!["", ", domains: [acme..example]", ", userFilter: '('"]), suspend()).prop_map(|(more, suspend)| {
+        let bind = "{dn: 'cn=sync,dc=x', passwordSecretRef: {name: s, key: k}}";
+        let spec = format!("{{type: Generic, urls: [ldaps://ldap.example], baseDN: dc=x, bind: {bind}{more}{suspend}}}");
+        ("DirectoryConnection", spec)
+    });
+    prop_oneof![3 => domain, 6 => email, 4 => link, 2 => delegation, 3 => role, 1 => connection]
 }
 
 fn resource() -> impl Strategy<Value = (ResourceKey, String)> {
@@ -153,7 +158,8 @@ fn resource() -> impl Strategy<Value = (ResourceKey, String)> {
 
 fn any_key() -> impl Strategy<Value = ResourceKey> {
     let kind = prop_oneof![
-        2 => Just("InternalDomain"), 4 => Just("EmailAddress"), 3 => Just("AliasLink"), 2 => Just("DelegateMailbox"), 3 => Just("AdminRole")
+        2 => Just("InternalDomain"), 4 => Just("EmailAddress"), 3 => Just("AliasLink"), 2 => Just("DelegateMailbox"), 3 => Just("AdminRole"),
+        1 => Just("DirectoryConnection")
     ];
     (kind, namespace(), name()).prop_map(|(kind, namespace, name)| key(&format!("{kind}/{namespace}/{name}")))
 }

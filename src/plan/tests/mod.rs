@@ -5,6 +5,8 @@ pub(crate) mod world;
 mod absence;
 mod actions;
 mod addresses;
+mod connections;
+mod directory;
 mod domains;
 mod ends;
 pub(crate) mod generate;

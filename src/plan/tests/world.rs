@@ -15,7 +15,7 @@ use serde_yaml::Value;
 use crate::api;
 use crate::model::{CanonicalAddress, DomainName, Kind, ResourceKey};
 use crate::plan::admit::{Admit, actions};
-use crate::plan::desired::{Declared, Desired, Last, Offer, Resource, Work};
+use crate::plan::desired::{Declared, Desired, Last, Offer, Resource, SecretState, Work};
 use crate::plan::observed::{AddressRow, Counts, DomainNumbers, Observed};
 use crate::plan::verdict::{CONDITIONS, Detail, Verdict};
 use crate::plan::{Change, Plan, plan};
@@ -142,6 +142,9 @@ impl World {
             && let Some(password) = &mut address.password
         {
             password.offer = offer(value);
+        }
+        if let Ok(Declared::Connection(connection)) = &mut resource.declared {
+            connection.secrets = SecretState::Ready;
         }
         self.desired.deleted.remove(key);
         self.desired.missing.remove(key);
@@ -457,5 +460,6 @@ fn admit(kind: Kind, spec: Value) -> (Result<Declared, crate::plan::desired::Vio
         Kind::AliasLink => of::<api::AliasLinkSpec>(spec),
         Kind::DelegateMailbox => of::<api::DelegateMailboxSpec>(spec),
         Kind::AdminRole => of::<api::AdminRoleSpec>(spec),
+        Kind::DirectoryConnection => of::<api::DirectoryConnectionSpec>(spec),
     }
 }

@@ -1,0 +1,119 @@
+//! Of two entries with one address only one gets it (SPEC Y3): the one that has it as its primary, then the one that holds it, then the
+//! lowest id. The same outcome in whatever order entries are read: one that wants what an entry out of view has waits for the end of
+//! the run.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Arrival, Place};
+use crate::model::{CanonicalAddress, EntryId, Kind, ResourceKey};
+use crate::plan::directory::Found;
+use crate::plan::directory::rows::EntryRow;
+use crate::plan::working::Working;
+
+/// Better is less: has it as primary, holds it, lowest id.
+type Claim = (bool, bool, EntryId);
+
+/// Who carries an address now.
+#[derive(PartialEq, Eq)]
+enum Carrier {
+    Nobody,
+    Entry(EntryId),
+    /// Another connection, which keeps it (Y8).
+    Connection(String),
+}
+
+/// Takes from each arrival what is another's. Those that have to wait are noted as deferred and are not among the outcome.
+pub(super) fn decide<'a>(w: &mut Working<'_>, place: &Place<'_>, found: &Found, arrivals: Vec<Arrival<'a>>) -> Vec<Arrival<'a>> {
+    let mut claims: BTreeMap<CanonicalAddress, Vec<Claim>> = BTreeMap::new();
+    let here: BTreeSet<_> = arrivals.iter().map(|arrival| arrival.id.clone()).collect();
+    for arrival in &arrivals {
+        let carried = |address: &CanonicalAddress| carrier(w, place, address) == Carrier::Entry(arrival.id.clone());
+        let primary = arrival.primary.canonical();
+        let is_primary = arrival.entry.values.iter().any(|value| value.primary && value.address.canonical() == primary);
+        claims.entry(primary.clone()).or_default().push((!is_primary, !carried(primary), arrival.id.clone()));
+        for alias in &arrival.aliases {
+            let alias = alias.canonical();
+            claims.entry(alias.clone()).or_default().push((true, !carried(alias), arrival.id.clone()));
+        }
+    }
+    for wanted in claims.values_mut() {
+        wanted.sort();
+    }
+    let mut kept = Vec::new();
+    for mut arrival in arrivals {
+        let waits = !found.last && names(&arrival).any(|address| is_out_of_view(w, place, &here, &arrival.id, address));
+        if waits {
+            w.run.deferred.push(arrival.id);
+            continue;
+        }
+        let best = |address: &CanonicalAddress| claims.get(address).and_then(|wanted| wanted.first());
+        let mut lost = BTreeMap::new();
+        for address in names(&arrival) {
+            let mine = claims.get(address).and_then(|wanted| wanted.iter().find(|claim| claim.2 == arrival.id));
+            match carrier(w, place, address) {
+                Carrier::Connection(other) => drop(lost.insert(address.clone(), format!("DirectoryConnection {other}"))),
+                // One that did not come with this plan has it as what the store says.
+                Carrier::Entry(holder) if holder != arrival.id && !here.contains(&holder) => {
+                    let holds_as_alias = w.before.links.get(address).is_some();
+                    let better = mine.is_some_and(|claim| !claim.0) && holds_as_alias;
+                    if better {
+                        // It wants the address at each run from now on.
+                        w.run.report(format!("{}: takes {address} from entry {holder}, whose alias it was", arrival.entry.dn));
+                        if let Some(entry) = w.next.entries.get_mut(&place.entry(&holder)) {
+                            entry.digest = None;
+                        }
+                    } else {
+                        lost.insert(address.clone(), format!("entry {holder}"));
+                    }
+                }
+                _ => {
+                    if let Some(claim) = best(address).filter(|claim| claim.2 != arrival.id) {
+                        lost.insert(address.clone(), format!("entry {}", claim.2));
+                    }
+                }
+            }
+        }
+        for (address, holder) in &lost {
+            w.run.report(format!("{}: {address} is {holder}'s", arrival.entry.dn));
+        }
+        arrival.unfinished |= !lost.is_empty();
+        arrival.aliases.retain(|alias| !lost.contains_key(alias.canonical()));
+        if lost.contains_key(arrival.primary.canonical()) {
+            // What it has stays; it is looked at again at each run, and as soon as another connection misses somebody (Y8).
+            let before = arrival.before.unwrap_or(EntryRow { digest: None, signs: arrival.entry.signs, address: None, exchange: None });
+            w.next.entries.insert(place.entry(&arrival.id), EntryRow { digest: None, ..before });
+        } else {
+            kept.push(arrival);
+        }
+    }
+    kept
+}
+
+fn names<'a>(arrival: &'a Arrival<'_>) -> impl Iterator<Item = &'a CanonicalAddress> {
+    std::iter::once(arrival.primary).chain(arrival.aliases.iter().copied()).map(crate::model::Address::canonical)
+}
+
+/// Whether another entry of this connection, not read in this plan, carries the address: it may yet come without it.
+fn is_out_of_view(w: &Working<'_>, place: &Place<'_>, here: &BTreeSet<EntryId>, id: &EntryId, address: &CanonicalAddress) -> bool {
+    matches!(carrier(w, place, address), Carrier::Entry(holder) if holder != *id && !here.contains(&holder))
+}
+
+fn carrier(w: &Working<'_>, place: &Place<'_>, address: &CanonicalAddress) -> Carrier {
+    // What the store says, not what this plan made of it: the outcome must not hang on the order of the entries.
+    let Some(row) = w.before.addresses.get(address).filter(|_| !w.before.leavers.contains_key(address)) else {
+        return Carrier::Nobody;
+    };
+    let Some(connection) = row.connection() else { return Carrier::Nobody };
+    let lives = w.desired.resources.contains_key(&ResourceKey::new(Kind::DirectoryConnection, &row.namespace, connection));
+    if connection != place.key.name && lives {
+        return Carrier::Connection(connection.to_owned());
+    }
+    let mailbox = match w.before.links.get(address) {
+        Some(link) => link.directory.as_ref().and_then(|primary| w.before.addresses.get(primary)),
+        None => Some(row),
+    };
+    match mailbox.and_then(|row| row.entry()) {
+        Some(entry) => Carrier::Entry(entry.clone()),
+        None => Carrier::Nobody,
+    }
+}

@@ -1,0 +1,152 @@
+//! What a DirectoryConnection says of itself, and its end (SPEC Y7, Y8).
+
+use super::world::{World, check, key};
+use crate::model::Kind;
+use crate::plan::directory::rows::{ConnectionRow, Problem, RunCounts, RunRecord};
+use crate::plan::reason::Reason;
+use crate::plan::verdict::{Condition, Detail, HeldPlan};
+
+const SPEC: &str = "type: OpenLDAP, urls: [ldaps://ldap.corp.example], baseDN: dc=corp,
+    bind: {dn: 'cn=sync,dc=corp', passwordSecretRef: {name: s, key: k}}";
+const DAY: i64 = 86_400;
+
+fn applied(more: &str) -> World {
+    let mut world = World::new();
+    world.apply(&format!("DirectoryConnection/corp: {{{SPEC}{more}}}"));
+    world
+}
+
+/// A run that ended, as the row that it leaves.
+fn ran(world: &World, problem: Option<(Reason, &str)>) -> ConnectionRow {
+    let run = RunRecord {
+        started_at: world.now,
+        finished_at: world.now,
+        server: "ldaps://ldap.corp.example".to_owned(),
+        mode: "Full".to_owned(),
+        complete: problem.is_none(),
+        counts: RunCounts { read: 7, created: 2, updated: 1, unchanged: 3, missing: 4, reported: 5, ..RunCounts::default() },
+        problem: problem.map(|(reason, message)| Problem { reason, message: message.to_owned() }),
+        reports: Vec::new(),
+    };
+    ConnectionRow { last_run: Some(run), last_complete: Some(world.now), ..ConnectionRow::default() }
+}
+
+/// As the store has it after a run.
+fn keep(world: &mut World, row: ConnectionRow) {
+    world.observed.connections.insert(("acme".to_owned(), "corp".to_owned()), row);
+    world.settle();
+}
+
+fn conditions(world: &World) -> Vec<Condition> {
+    world.verdict("DirectoryConnection/corp").conditions.clone()
+}
+
+fn is_kept(world: &World) -> bool {
+    world.observed.connections.contains_key(&("acme".to_owned(), "corp".to_owned()))
+}
+
+fn held(lines: &[&str]) -> HeldPlan {
+    HeldPlan { hash: "00aa".to_owned(), count: lines.len(), sample: lines.iter().map(ToString::to_string).collect() }
+}
+
+#[test]
+fn c1_a_connection_says_how_its_last_run_went() {
+    let mut world = check(&format!("DirectoryConnection/corp: {{{SPEC}}}"), "DirectoryConnection/corp NeverRun");
+    assert!(!world.desired.resources[&key("DirectoryConnection/corp")].wants_finalizer());
+    let row = ran(&world, None);
+    keep(&mut world, row);
+    world.expect("DirectoryConnection/corp Succeeded");
+    let said = world.message("DirectoryConnection/corp");
+    assert_eq!(
+        said,
+        "7 entries read from ldaps://ldap.corp.example; addresses: 2 created, 1 updated, 3 unchanged, 4 missing; 5 to look at in status.lastRun.reports"
+    );
+    let row = ran(&world, Some((Reason::BindRefused, "the server refused cn=sync")));
+    keep(&mut world, row);
+    world.expect("DirectoryConnection/corp BindRefused");
+    let verdict = world.verdict("DirectoryConnection/corp");
+    assert_eq!(verdict.ready.message, "the server refused cn=sync");
+    let Detail::Connection(detail) = &verdict.detail else { panic!("{verdict:?}") };
+    assert_eq!((detail.last_run.as_ref().map(|run| run.counts.read), detail.last_complete), (Some(7), Some(world.now)));
+}
+
+#[test]
+fn c2_what_is_held_stands_on_conditions_with_the_command_that_releases_it() {
+    let mut world = applied("");
+    let said = |world: &World| conditions(world).iter().map(|c| (c.kind, c.status, c.reason)).collect::<Vec<_>>();
+    let quiet = [("DeletionsHeld", false, Reason::NothingHeld), ("HolderChanged", false, Reason::SameHolder)];
+    assert_eq!(said(&world), quiet);
+    let row = ConnectionRow {
+        held_leavers: Some(held(&["Leave a@acme.example"])),
+        held_holders: Some(held(&["NewHolder b@acme.example"])),
+        ..ran(&world, None)
+    };
+    keep(&mut world, row);
+    world.expect("DirectoryConnection/corp Succeeded");
+    assert_eq!(said(&world), [("DeletionsHeld", true, Reason::MassDeletion), ("HolderChanged", true, Reason::HolderChanged)]);
+    for condition in conditions(&world) {
+        let command = "kubectl -n acme annotate directoryconnection corp mailroster.dev/approve=00aa --overwrite";
+        assert!(condition.message.starts_with("1 ") && condition.message.ends_with(command), "{}", condition.message);
+    }
+    for (lines, reason) in [
+        (vec!["Exchange a@acme.example", "Exchange b@acme.example"], Reason::AddressesExchanged),
+        (vec!["Exchange a@acme.example", "NewHolder b@acme.example"], Reason::HolderChanged),
+    ] {
+        let row = ConnectionRow { held_holders: Some(held(&lines)), ..ran(&world, None) };
+        keep(&mut world, row);
+        assert_eq!(conditions(&world)[1].reason, reason, "{lines:?}");
+    }
+}
+
+#[test]
+fn y8_the_row_of_a_connection_goes_with_it_and_with_nothing_less() {
+    let mut world = applied("");
+    let row = ran(&world, None);
+    keep(&mut world, row);
+    // What it says can't be acted on: it is there all the same, and so is what it found.
+    for (more, reason) in
+        [(", domains: [acme..example]", "DomainInvalid"), (", userFilter: '(mail=*'", "SpecInvalid"), (", suspend: true", "Suspended")]
+    {
+        world.apply(&format!("DirectoryConnection/corp: {{{SPEC}{more}}}"));
+        world.expect(&format!("DirectoryConnection/corp {reason}"));
+        let Detail::Connection(detail) = &world.verdict("DirectoryConnection/corp").detail else { panic!() };
+        assert!(is_kept(&world) && detail.last_run.is_some(), "{more}");
+    }
+    world.make_unreadable("DirectoryConnection/corp");
+    world.settle();
+    assert!(is_kept(&world));
+    world.apply(&format!("DirectoryConnection/corp: {{{SPEC}}}"));
+    world.expect("DirectoryConnection/corp Succeeded");
+
+    let mut sheltered = world.clone();
+    sheltered.desired.sheltered.insert((Kind::DirectoryConnection, "acme".to_owned()));
+    sheltered.delete("DirectoryConnection/corp");
+    assert!(is_kept(&sheltered), "its namespace is going, or can't be seen (U4)");
+    world.delete("DirectoryConnection/corp");
+    assert!(!is_kept(&world));
+}
+
+#[test]
+fn u6_a_connection_that_vanished_counts_as_ended_after_a_day() {
+    let mut world = applied("");
+    let row = ran(&world, None);
+    keep(&mut world, row);
+    world.vanish("DirectoryConnection/corp");
+    world.advance(DAY - 1);
+    assert!(is_kept(&world));
+    world.advance(1);
+    assert!(!is_kept(&world));
+}
+
+#[test]
+fn c6_a_connection_takes_requests_and_approvals_and_no_other_action() {
+    let mut world = applied("");
+    world.annotate("DirectoryConnection/corp", "requestedAt", "one");
+    let verdict = world.verdict("DirectoryConnection/corp");
+    assert_eq!(
+        verdict.handled.iter().map(|(action, token)| (action.as_str(), token.as_str())).collect::<Vec<_>>(),
+        [("requestedAt", "one")]
+    );
+    let known = crate::plan::desired::Action::ALL.into_iter().filter(|action| action.known_to(Kind::DirectoryConnection));
+    assert_eq!(known.map(crate::plan::desired::Action::as_str).collect::<Vec<_>>(), ["requestedAt", "approve"]);
+}

@@ -1,0 +1,563 @@
+//! Directories (SPEC 8, L4, L5, L7, L8), with runs in place of servers: what a run hands to the plan and to the guard is the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use serde_yaml::Value;
+
+use super::world::{World, address, check, key};
+use crate::model::{
+    Access, Account, Address, AttributeNames, DirectoryType, Entry, EntryId, EntrySort, MailValue, SecretKey, Signs, TlsMode,
+};
+use crate::plan::desired::{Actions, ConnectionDeclared, Declared, Last, LeaverAction, LeaversDeclared, Resource, SecretState};
+use crate::plan::directory::guard::{ConnectionNumbers, Judgement, WINDOW, held_holders, judge};
+use crate::plan::directory::rows::{Exchange, Leaver};
+use crate::plan::directory::{Account as Outcome, Found};
+use crate::plan::observed::WaitAction;
+use crate::plan::settings::Guard;
+use crate::plan::{Change, plan};
+
+const HOUR: i64 = 3_600;
+
+/// A tenant whose directory is `corp`.
+struct Corp {
+    world: World,
+    /// When leavers were seen through.
+    departed: Vec<jiff::Timestamp>,
+}
+
+/// Two domains, and a connection with its defaults.
+fn corp(more: &str) -> Corp {
+    let world = check(
+        &format!("InternalDomain/x: {{domain: acme.example}}\nInternalDomain/y: {{domain: acme.test}}\n{more}"),
+        "InternalDomain/x Succeeded",
+    );
+    let mut corp = Corp { world, departed: Vec::new() };
+    corp.connect("corp", |_| {});
+    corp
+}
+
+fn declared() -> ConnectionDeclared {
+    let secret = SecretKey { name: "corp-ldap".to_owned(), key: "password".to_owned() };
+    ConnectionDeclared {
+        access: Access {
+            directory: DirectoryType::OpenLdap,
+            servers: Vec::new(),
+            tls: TlsMode::Ldaps,
+            ca: None,
+            server_name: None,
+            bind_dn: "cn=sync".to_owned(),
+            bind_password: secret,
+            base_dn: "dc=corp".to_owned(),
+            user_filter: String::new(),
+            group_filter: String::new(),
+            attributes: AttributeNames {
+                id: "entryUUID".to_owned(),
+                mail: "mail".to_owned(),
+                aliases: "proxyAddresses".to_owned(),
+                display_name: "displayName".to_owned(),
+                disabled: String::new(),
+                member: "member".to_owned(),
+                extra: BTreeMap::new(),
+            },
+            page_size: 1_000,
+            timeout: Duration::from_secs(30),
+        },
+        domains: BTreeSet::new(),
+        interval: SignedDuration::from_mins(15),
+        full_interval: SignedDuration::from_hours(24),
+        full_only: false,
+        link_aliases: true,
+        acknowledge_disabled: true,
+        leavers: LeaversDeclared { action: LeaverAction::Disable, missed_runs: 2, after: SignedDuration::from_hours(24) },
+        guard: Guard { max_percent: 10, min_count: 10 },
+        secrets: SecretState::Ready,
+    }
+}
+
+/// `id: {mail: [SMTP:a@acme.example, b@acme.example], name: A, list: true, disabled: true, department: x}`.
+fn entries(text: &str) -> BTreeMap<EntryId, Arc<Entry>> {
+    let all: serde_yaml::Mapping = serde_yaml::from_str(text).unwrap();
+    all.into_iter()
+        .map(|(id, entry)| {
+            let id = EntryId::from_text(id.as_str().unwrap()).unwrap();
+            let mut values: BTreeMap<_, MailValue> = BTreeMap::new();
+            for text in entry.get("mail").and_then(Value::as_sequence).into_iter().flatten() {
+                let text = text.as_str().unwrap();
+                let (primary, text) = text.strip_prefix("SMTP:").map_or((false, text), |text| (true, text));
+                let address = Address::parse(text).unwrap();
+                values.insert(address.canonical().clone(), MailValue { address, primary });
+            }
+            let text = |name: &str| entry.get(name).and_then(Value::as_str).map(str::to_owned);
+            let is = |name: &str| entry.get(name).and_then(Value::as_bool) == Some(true);
+            let entry = Entry {
+                id: id.clone(),
+                dn: format!("uid={id},dc=corp"),
+                sort: if is("list") { EntrySort::List } else { EntrySort::Mailbox },
+                values: values.into_values().collect(),
+                display_name: text("name"),
+                attributes: text("department").map(|value| ("department".to_owned(), value)).into_iter().collect(),
+                account: if is("disabled") { Account::Disabled } else { Account::Enabled },
+                signs: Signs::default(),
+                faults: Vec::new(),
+                digest: [0; 16],
+            };
+            (id, Arc::new(entry))
+        })
+        .collect()
+}
+
+impl Corp {
+    fn connect(&mut self, name: &str, edit: impl Fn(&mut ConnectionDeclared)) {
+        let key = key(&format!("DirectoryConnection/{name}"));
+        let mut declared = declared();
+        edit(&mut declared);
+        let resource = Resource {
+            key: key.clone(),
+            uid: Box::default(),
+            created: self.world.now,
+            generation: 1,
+            deleting: false,
+            finalizer: false,
+            suspended: false,
+            declared: Ok(Declared::Connection(Box::new(declared))),
+            actions: Actions::default(),
+            last: Last::default(),
+        };
+        self.world.desired.resources.insert(key, Arc::new(resource));
+    }
+
+    /// Plans and executes what a run brings.
+    fn bring(&mut self, connection: &str, entries: BTreeMap<EntryId, Arc<Entry>>, last: bool) -> Outcome {
+        let key = key(&format!("DirectoryConnection/{connection}"));
+        self.world.desired.found = Some((key, Found { entries, last }));
+        self.world.count();
+        let run = plan(&self.world.desired, &self.world.observed, self.world.now).run;
+        self.world.settle();
+        self.world.desired.found = None;
+        self.world.settle();
+        run
+    }
+
+    /// A full run that saw everything; entries come one by one, so that nothing hangs on their company.
+    fn run(&mut self, text: &str) -> Outcome {
+        self.run_of("corp", text, None)
+    }
+
+    fn run_of(&mut self, connection: &str, text: &str, approve: Option<&str>) -> Outcome {
+        let all = entries(text);
+        let (mut outcome, mut later) = (Outcome::default(), BTreeMap::new());
+        for (id, entry) in &all {
+            let one = self.bring(connection, BTreeMap::from([(id.clone(), entry.clone())]), false);
+            later.extend(one.deferred.iter().map(|id| (id.clone(), all[id].clone())));
+            outcome.add(one);
+        }
+        self.miss(connection, &all);
+        if !later.is_empty() {
+            outcome.add(self.bring(connection, later, true));
+        }
+        self.judge(connection, approve);
+        outcome
+    }
+
+    /// As the store does after a complete run ([`crate::store::Leader::miss`]).
+    fn miss(&mut self, connection: &str, seen: &BTreeMap<EntryId, Arc<Entry>>) {
+        let observed = &mut self.world.observed;
+        for (_, leaver) in observed.leavers.iter_mut().filter(|(_, leaver)| leaver.cleared_at.is_none()) {
+            leaver.missed += 1;
+        }
+        for ((_, of, id), entry) in &mut observed.entries {
+            if of == connection && !seen.contains_key(id) {
+                entry.digest = None;
+                if let Some(address) = &entry.address {
+                    let new = Leaver { since: self.world.now, missed: 1, held: false, approved: false, cleared_at: None };
+                    observed.leavers.entry(address.clone()).or_insert(new);
+                }
+            }
+        }
+    }
+
+    /// As a run ends ([`crate::store::Leader::mark`]).
+    fn judge(&mut self, connection: &str, approve: Option<&str>) -> Judgement {
+        let day = self.world.now - WINDOW;
+        for change in &self.world.history {
+            if matches!(change, Change::PutDeparted { .. }) {
+                self.departed.push(self.world.now);
+            }
+        }
+        self.world.history.clear();
+        let observed = &mut self.world.observed;
+        let leavers: Vec<_> = observed.leavers.iter().map(|(address, leaver)| (address.clone(), *leaver)).collect();
+        let departed = self.departed.iter().filter(|at| **at > day).count() as u64;
+        let passed = leavers.iter().filter(|(_, l)| !l.approved && l.cleared_at.is_some_and(|at| at > day)).count() as u64;
+        let entries = observed.entries.iter().filter(|((_, of, _), entry)| of == connection && entry.address.is_some()).count() as u64;
+        let resource = &self.world.desired.resources[&key(&format!("DirectoryConnection/{connection}"))];
+        let Ok(Declared::Connection(declared)) = &resource.declared else { panic!() };
+        let numbers = ConnectionNumbers { entries: entries + departed, done: passed + departed };
+        let judgement = judge(&leavers, numbers, declared, approve);
+        for (address, leaver) in &mut observed.leavers {
+            leaver.held |= judgement.hold && leaver.cleared_at.is_none();
+            if judgement.cleared.contains(address) {
+                (leaver.held, leaver.cleared_at) = (false, Some(self.world.now));
+                leaver.approved |= judgement.approved.is_some();
+            }
+        }
+        self.world.settle();
+        judgement
+    }
+
+    fn say_same_holder(&mut self) {
+        let rows = self.world.observed.addresses.iter().filter(|(_, row)| row.directory.as_ref().is_some_and(|s| s.holder_since.is_some()));
+        let holders: Vec<_> = rows.map(|(address, _)| address.clone()).collect();
+        assert!(held_holders(&holders, &[]).is_some());
+        for address in holders {
+            let row = self.world.observed.addresses.get_mut(&address).unwrap();
+            row.directory.as_mut().unwrap().holder_since = None;
+        }
+        self.world.settle();
+    }
+
+    fn origin(&self, name: &str) -> &str {
+        self.world.row(name).map_or("", |row| row.origin.as_str())
+    }
+
+    /// Why a cloud password does not open the mailbox (P6).
+    fn shut(&self, name: &str) -> Vec<&'static str> {
+        let Some(row) = self.world.row(name) else { return vec!["gone"] };
+        let Some(side) = &row.directory else { return vec![] };
+        let signs = [
+            (side.directory_disabled, "DirectoryDisabled"),
+            (side.directory_missing, "DirectoryMissing"),
+            (side.holder_since.is_some(), "HolderChanged"),
+        ];
+        signs.into_iter().filter(|(is, _)| *is).map(|(_, sign)| sign).collect()
+    }
+
+    fn missing(&self) -> Vec<String> {
+        self.world.observed.leavers.keys().map(ToString::to_string).collect()
+    }
+}
+
+#[test]
+fn y2_entries_become_addresses_lists_and_aliases_and_others_are_skipped() {
+    let mut corp = corp("");
+    let outcome = corp.run(
+        "a: {mail: ['SMTP:anna@acme.example', 'a@acme.example', 'anna@elsewhere.example'], name: Anna A}
+l: {mail: ['SMTP:all@acme.example'], list: true}
+z: {mail: ['SMTP:z@elsewhere.example']}",
+    );
+    assert_eq!((corp.origin("anna@acme.example"), corp.origin("all@acme.example")), ("Directory", "DistributionList"));
+    assert_eq!(corp.world.alias_of("a@acme.example"), Some("anna@acme.example".to_owned()));
+    let row = corp.world.row("anna@acme.example").unwrap();
+    assert_eq!(row.directory.as_ref().unwrap().global_name, "Anna A");
+    assert_eq!((outcome.counts.created, outcome.counts.skipped, outcome.counts.linked), (2, 1, 1));
+    // The same again is nothing new.
+    let before = corp.world.observed.clone();
+    corp.run("a: {mail: ['SMTP:anna@acme.example', 'a@acme.example'], name: Anna A}\nl: {mail: ['SMTP:all@acme.example'], list: true}");
+    assert_eq!(corp.world.observed.addresses, before.addresses);
+}
+
+#[test]
+fn y3_a_primary_outside_gives_way_to_the_first_internal_value() {
+    let mut corp = corp("");
+    corp.run("a: {mail: ['SMTP:anna@elsewhere.example', 'b@acme.example', 'a@acme.example']}");
+    assert_eq!(corp.origin("a@acme.example"), "Directory");
+    assert_eq!(corp.world.alias_of("b@acme.example"), Some("a@acme.example".to_owned()));
+}
+
+#[test]
+fn y3_of_two_entries_the_one_with_the_primary_wins_in_whatever_order_they_come() {
+    for (first, second) in [("a", "b"), ("b", "a")] {
+        let mut corp = corp("");
+        corp.run(&format!("{first}: {{mail: ['SMTP:x@acme.example']}}\n{second}: {{mail: ['SMTP:y@acme.example', 'x@acme.example']}}"));
+        assert_eq!(corp.world.alias_of("x@acme.example"), None, "{first}");
+        assert_eq!(corp.world.row("x@acme.example").unwrap().entry().unwrap().as_str(), first);
+    }
+    // The one that comes later with the better claim takes it from an alias.
+    let mut corp = corp("");
+    corp.run("a: {mail: ['SMTP:y@acme.example', 'x@acme.example']}");
+    let outcome = corp.run("a: {mail: ['SMTP:y@acme.example', 'x@acme.example']}\nb: {mail: ['SMTP:x@acme.example']}");
+    assert_eq!(corp.world.alias_of("x@acme.example"), None);
+    assert!(!outcome.reports.is_empty(), "the other is reported");
+}
+
+#[test]
+fn y3_the_present_holder_keeps_what_two_claim_alike() {
+    let mut corp = corp("");
+    corp.run("b: {mail: ['SMTP:x@acme.example']}");
+    let outcome = corp.run("a: {mail: ['SMTP:x@acme.example']}\nb: {mail: ['SMTP:x@acme.example']}");
+    assert_eq!(corp.world.row("x@acme.example").unwrap().entry().unwrap().as_str(), "b");
+    assert_eq!(outcome.reports.len(), 1, "{:?}", outcome.reports);
+}
+
+#[test]
+fn y4_what_the_directory_disables_it_alone_enables() {
+    let mut corp = corp("EmailAddress/anna: {address: anna@acme.example}");
+    corp.run("a: {mail: ['SMTP:anna@acme.example'], disabled: true}");
+    assert_eq!(corp.shut("anna@acme.example"), ["DirectoryDisabled"]);
+    assert_eq!(corp.world.condition("EmailAddress/anna", "Disabled"), "True DirectoryDisabled");
+    assert_eq!(corp.world.condition("EmailAddress/anna", "MailAccepted"), "True Accepted", "mail flows on");
+    corp.run("a: {mail: ['SMTP:anna@acme.example']}");
+    assert_eq!(corp.shut("anna@acme.example"), Vec::<&str>::new());
+}
+
+#[test]
+fn y6_a_leaver_is_shut_after_two_runs_and_leaves_after_a_day() {
+    let mut corp = corp("");
+    let both = "a: {mail: ['SMTP:anna@acme.example', 'a@acme.example']}\nb: {mail: ['SMTP:bert@acme.example']}";
+    corp.run(both);
+    corp.run("b: {mail: ['SMTP:bert@acme.example']}");
+    assert_eq!((corp.missing(), corp.shut("anna@acme.example")), (vec!["anna@acme.example".to_owned()], vec![]));
+    corp.run("b: {mail: ['SMTP:bert@acme.example']}");
+    assert_eq!(corp.shut("anna@acme.example"), ["DirectoryMissing"]);
+    assert_eq!(
+        (corp.origin("anna@acme.example"), corp.world.alias_of("a@acme.example")),
+        ("Directory", Some("anna@acme.example".to_owned()))
+    );
+    corp.world.advance(24 * HOUR);
+    assert_eq!((corp.origin("anna@acme.example"), corp.shut("anna@acme.example")), ("MailFlow", vec!["DirectoryMissing"]));
+    // L5: only now its aliases go.
+    assert!(corp.world.row("a@acme.example").is_none());
+    // The same entry back restores all.
+    corp.run(both);
+    assert_eq!((corp.origin("anna@acme.example"), corp.shut("anna@acme.example")), ("Directory", vec![]));
+    assert_eq!(corp.world.alias_of("a@acme.example"), Some("anna@acme.example".to_owned()));
+}
+
+#[test]
+fn y6_who_comes_back_in_time_never_left() {
+    let mut corp = corp("");
+    let one = "a: {mail: ['SMTP:anna@acme.example', 'a@acme.example']}";
+    corp.run(&format!("{one}\nb: {{mail: ['SMTP:bert@acme.example']}}"));
+    let before = corp.world.observed.addresses.clone();
+    for _ in 0..2 {
+        corp.run("b: {mail: ['SMTP:bert@acme.example']}");
+    }
+    corp.run(&format!("{one}\nb: {{mail: ['SMTP:bert@acme.example']}}"));
+    assert_eq!((corp.missing(), &corp.world.observed.addresses), (vec![], &before));
+}
+
+#[test]
+fn y6_with_purge_a_leaver_is_purged_behind_its_blockers_and_a_declared_one_never() {
+    let mut corp = corp("EmailAddress/anna: {address: anna@acme.example}");
+    corp.connect("corp", |declared| declared.leavers.action = LeaverAction::Purge);
+    corp.run("a: {mail: ['SMTP:anna@acme.example']}\nb: {mail: ['SMTP:bert@acme.example']}\nc: {mail: ['SMTP:c@acme.example']}");
+    for _ in 0..3 {
+        corp.run("c: {mail: ['SMTP:c@acme.example']}");
+    }
+    assert!(corp.world.observed.leavers.values().all(|leaver| leaver.held), "two of three are more than the guard lets pass");
+    let hash = corp.judge("corp", None).held.unwrap().hash;
+    corp.judge("corp", Some(&hash));
+    corp.world.advance(24 * HOUR);
+    assert!(corp.world.waits("bert@acme.example", WaitAction::Purge));
+    assert!(!corp.world.waits("anna@acme.example", WaitAction::Purge), "Y12: a declared row is never purged");
+    assert_eq!(corp.origin("anna@acme.example"), "Manual");
+}
+
+#[test]
+fn y6_a_dropped_alias_goes_after_the_same_waiting() {
+    let mut corp = corp("");
+    corp.run("a: {mail: ['SMTP:anna@acme.example', 'a@acme.example', 'ann@acme.example']}");
+    let less = "a: {mail: ['SMTP:anna@acme.example', 'ann@acme.example']}";
+    corp.run(less);
+    assert_eq!(corp.missing(), ["a@acme.example"]);
+    corp.run(less);
+    corp.world.advance(23 * HOUR);
+    assert_eq!(corp.world.alias_of("a@acme.example"), Some("anna@acme.example".to_owned()));
+    corp.world.advance(HOUR);
+    assert!(corp.world.row("a@acme.example").is_none() && corp.world.row("ann@acme.example").is_some());
+}
+
+#[test]
+fn y7_many_who_leave_are_held_and_only_their_own_hash_releases_them() {
+    let mut corp = corp("");
+    let all =
+        |range: std::ops::Range<usize>| range.map(|n| format!("u{n}: {{mail: ['SMTP:u{n}@acme.example']}}")).collect::<Vec<_>>().join("\n");
+    corp.run(&all(0..40));
+    for _ in 0..2 {
+        corp.run(&all(12..40));
+    }
+    let first = corp.judge("corp", None).held.unwrap();
+    assert_eq!(first.count, 12);
+    // Others leave too: the first hash releases nothing any more.
+    corp.run(&all(20..40));
+    let stale = corp.judge("corp", Some(&first.hash));
+    assert!(stale.approved.is_none() && stale.held.as_ref().unwrap().count == 20);
+    corp.world.advance(72 * HOUR);
+    assert_eq!(corp.origin("u3@acme.example"), "Directory", "no passing of time releases them");
+    assert_eq!(corp.judge("corp", Some(&stale.held.unwrap().hash)).cleared.len(), 20);
+    assert_eq!(corp.origin("u3@acme.example"), "MailFlow");
+}
+
+#[test]
+fn y7_a_few_a_run_do_not_drip_through() {
+    let mut corp = corp("");
+    let all = |from: usize| (from..200).map(|n| format!("u{n}: {{mail: ['SMTP:u{n}@acme.example']}}")).collect::<Vec<_>>().join("\n");
+    corp.run(&all(0));
+    for run in 1..=10 {
+        corp.run(&all(run * 12));
+        corp.world.advance(900);
+    }
+    let shut = (0..200).filter(|n| !corp.shut(&format!("u{n}@acme.example")).is_empty()).count();
+    assert!(shut <= 20, "{shut} of 200 were shut within the day");
+}
+
+#[test]
+fn y7_a_tenant_of_eight_that_loses_five_is_held() {
+    let mut corp = corp("");
+    let all = |from: usize| (from..8).map(|n| format!("u{n}: {{mail: ['SMTP:u{n}@acme.example']}}")).collect::<Vec<_>>().join("\n");
+    corp.run(&all(0));
+    for _ in 0..5 {
+        corp.run(&all(5));
+    }
+    assert_eq!(corp.judge("corp", None).held.unwrap().count, 5);
+    assert_eq!(corp.shut("u0@acme.example"), Vec::<&str>::new());
+}
+
+#[test]
+fn l8_marriage_moves_rights_to_the_new_address_and_the_old_one_becomes_its_alias() {
+    let mut corp = corp(
+        "EmailAddress/anna: {address: anna@acme.example, password: {secretRef: {name: s, key: p}}, access: {pop: true}, metadata: {password: hash1}}
+EmailAddress/info: {address: info@acme.example}
+DelegateMailbox/d: {reader: anna@acme.example, mailbox: info@acme.example}
+AdminRole/r: {builtIn: HelpDesk, members: [anna@acme.example]}",
+    );
+    corp.run("a: {mail: ['SMTP:anna@acme.example']}");
+    corp.run("a: {mail: ['SMTP:anna.new@acme.example', 'anna@acme.example']}");
+    assert_eq!(corp.world.alias_of("anna@acme.example"), Some("anna.new@acme.example".to_owned()));
+    assert!(corp.world.may_read("anna.new@acme.example", "info@acme.example") && corp.world.row("anna.new@acme.example").unwrap().pop);
+    assert_eq!(corp.world.role_of("anna.new@acme.example"), Some("r"));
+    assert!(corp.world.observed.credentials.contains_key(&address("anna.new@acme.example")));
+    assert_eq!(corp.shut("anna.new@acme.example"), Vec::<&str>::new());
+    corp.world.expect("DelegateMailbox/d Succeeded\nAdminRole/r Succeeded");
+    assert_eq!(corp.world.condition("EmailAddress/anna", "PermissionsInherited"), "True AddressRenamed");
+    // What names the old address goes on meaning the person.
+    corp.world.advance(48 * HOUR);
+    assert!(corp.world.may_read("anna.new@acme.example", "info@acme.example"));
+    corp.world.delete("DelegateMailbox/d");
+    assert!(!corp.world.may_read("anna.new@acme.example", "info@acme.example"));
+}
+
+#[test]
+fn l8_an_old_address_that_the_entry_gave_up_stays_for_a_while_without_rights() {
+    let mut corp = corp("");
+    corp.run("a: {mail: ['SMTP:anna@acme.example']}\nb: {mail: ['SMTP:b@acme.example']}\nc: {mail: ['SMTP:c@acme.example']}");
+    for _ in 0..2 {
+        corp.run("a: {mail: ['SMTP:anna.new@acme.example']}\nb: {mail: ['SMTP:b@acme.example']}\nc: {mail: ['SMTP:c@acme.example']}");
+    }
+    assert_eq!((corp.origin("anna@acme.example"), corp.origin("anna.new@acme.example")), ("Directory", "Directory"));
+    corp.world.advance(25 * HOUR);
+    assert_eq!(corp.origin("anna@acme.example"), "MailFlow");
+}
+
+#[test]
+fn l5_an_alias_that_becomes_the_primary_and_one_that_moves_to_another() {
+    let mut corp = corp("");
+    corp.run("a: {mail: ['SMTP:anna@acme.example', 'a@acme.example', 'team@acme.example']}\nb: {mail: ['SMTP:bert@acme.example']}");
+    corp.run("a: {mail: ['SMTP:a@acme.example', 'anna@acme.example']}\nb: {mail: ['SMTP:bert@acme.example', 'team@acme.example']}");
+    assert_eq!(corp.world.alias_of("a@acme.example"), None);
+    assert_eq!(corp.world.alias_of("anna@acme.example"), Some("a@acme.example".to_owned()));
+    assert_eq!(corp.world.alias_of("team@acme.example"), Some("bert@acme.example".to_owned()));
+    assert_eq!(corp.missing(), Vec::<String>::new());
+}
+
+#[test]
+fn l4_a_declared_link_beats_the_directory_and_says_so() {
+    let mut corp =
+        corp("EmailAddress/info: {address: info@acme.example}\nAliasLink/l: {alias: desk@acme.example, primary: info@acme.example}");
+    corp.run("a: {mail: ['SMTP:anna@acme.example', 'desk@acme.example']}");
+    assert_eq!(corp.world.alias_of("desk@acme.example"), Some("info@acme.example".to_owned()));
+    assert_eq!(corp.world.condition("AliasLink/l", "DirectoryDisagrees"), "True DirectoryDisagrees");
+    // Without the declaration what the directory says holds.
+    corp.world.delete("AliasLink/l");
+    corp.world.advance(60);
+    assert_eq!(corp.world.alias_of("desk@acme.example"), Some("anna@acme.example".to_owned()));
+}
+
+#[test]
+fn l4_over_a_mailbox_of_the_directory_a_link_needs_a_word_also_when_the_mailbox_comes_later() {
+    let mut corp = corp("EmailAddress/info: {address: info@acme.example}");
+    corp.run("a: {mail: ['SMTP:anna@acme.example']}");
+    corp.world.apply("AliasLink/l: {alias: anna@acme.example, primary: info@acme.example}");
+    corp.world.expect("AliasLink/l AliasIsMailbox");
+}
+
+#[test]
+fn y1_another_entry_with_the_address_is_a_new_holder_until_somebody_says_otherwise() {
+    let mut corp = corp("EmailAddress/anna: {address: anna@acme.example}");
+    corp.run("a: {mail: ['SMTP:anna@acme.example']}\nb: {mail: ['SMTP:b@acme.example']}");
+    corp.run("b: {mail: ['SMTP:b@acme.example']}\nnew: {mail: ['SMTP:anna@acme.example']}");
+    assert_eq!(corp.shut("anna@acme.example"), ["HolderChanged"]);
+    assert_eq!(corp.origin("anna@acme.example"), "Directory", "mail flows on");
+    assert_eq!(corp.world.condition("EmailAddress/anna", "HolderChanged"), "True HolderChanged");
+    assert_eq!(corp.missing(), Vec::<String>::new(), "an address that any entry carries is not missing");
+    corp.say_same_holder();
+    assert_eq!(corp.shut("anna@acme.example"), Vec::<&str>::new());
+}
+
+#[test]
+fn y1_a_rename_or_a_move_is_an_update() {
+    let mut corp = corp("");
+    corp.run("a: {mail: ['SMTP:anna@acme.example'], name: Anna}");
+    let outcome = corp.run("a: {mail: ['SMTP:anna@acme.example'], name: Anna B}");
+    assert_eq!((outcome.counts.created, outcome.counts.updated), (0, 1));
+    assert_eq!(corp.world.row("anna@acme.example").unwrap().directory.as_ref().unwrap().global_name, "Anna B");
+}
+
+#[test]
+fn l8_entries_that_exchange_addresses_wait_for_a_yes() {
+    let mut corp = corp("EmailAddress/anna: {address: anna@acme.example, access: {pop: true}}");
+    corp.run("a: {mail: ['SMTP:anna@acme.example']}\nb: {mail: ['SMTP:bert@acme.example']}");
+    let exchanged = "a: {mail: ['SMTP:bert@acme.example']}\nb: {mail: ['SMTP:anna@acme.example']}";
+    corp.run(exchanged);
+    let holder = |corp: &Corp, name: &str| corp.world.row(name).unwrap().entry().unwrap().as_str().to_owned();
+    assert_eq!((holder(&corp, "anna@acme.example"), holder(&corp, "bert@acme.example")), ("a".to_owned(), "b".to_owned()));
+    assert!(corp.world.observed.entries.values().all(|entry| entry.exchange == Some(Exchange::Held)));
+    for entry in corp.world.observed.entries.values_mut() {
+        entry.exchange = Some(Exchange::Approved);
+    }
+    corp.run(exchanged);
+    assert_eq!((holder(&corp, "anna@acme.example"), holder(&corp, "bert@acme.example")), ("b".to_owned(), "a".to_owned()));
+    // The archive stays with the address, and what is older is another's.
+    assert!(corp.world.row("anna@acme.example").unwrap().archive_start.is_some());
+    assert_eq!(corp.shut("anna@acme.example"), Vec::<&str>::new());
+}
+
+#[test]
+fn y8_the_first_of_two_connections_keeps_an_address_until_its_own_run_lacks_it() {
+    let mut corp = corp("");
+    corp.connect("other", |_| {});
+    corp.run("a: {mail: ['SMTP:anna@acme.example']}\nb: {mail: ['SMTP:b@acme.example']}");
+    let outcome = corp.run_of("other", "x: {mail: ['SMTP:anna@acme.example']}", None);
+    assert_eq!(corp.world.row("anna@acme.example").unwrap().connection(), Some("corp"));
+    assert_eq!(outcome.reports.len(), 1);
+    corp.run("b: {mail: ['SMTP:b@acme.example']}");
+    corp.run_of("other", "x: {mail: ['SMTP:anna@acme.example']}", None);
+    assert_eq!(corp.world.row("anna@acme.example").unwrap().connection(), Some("other"));
+    assert_eq!(corp.missing(), Vec::<String>::new());
+}
+
+#[test]
+fn y8_a_connection_that_is_deleted_leaves_its_rows_open_and_another_takes_them_over() {
+    let mut corp = corp("");
+    corp.run("a: {mail: ['SMTP:anna@acme.example'], disabled: true}\nb: {mail: ['SMTP:b@acme.example']}");
+    corp.world.observed.connections.insert(("acme".to_owned(), "corp".to_owned()), crate::plan::directory::rows::ConnectionRow::default());
+    corp.world.delete("DirectoryConnection/corp");
+    assert_eq!((corp.origin("anna@acme.example"), corp.shut("anna@acme.example")), ("Directory", vec![]));
+    assert_eq!(corp.world.row("anna@acme.example").unwrap().connection(), None);
+    corp.connect("new", |_| {});
+    corp.run_of("new", "a: {mail: ['SMTP:anna@acme.example'], disabled: true}\nb: {mail: ['SMTP:b@acme.example']}", None);
+    assert_eq!(corp.shut("anna@acme.example"), ["DirectoryDisabled"], "the same entry: no new holder");
+    assert_eq!(corp.world.row("b@acme.example").unwrap().connection(), Some("new"));
+}
+
+#[test]
+fn y12_what_a_resource_declares_the_connection_leaves_alone() {
+    let mut corp = corp("EmailAddress/anna: {address: anna@acme.example, displayName: Declared, attributes: {department: Sales}}");
+    corp.run("a: {mail: ['SMTP:anna@acme.example'], name: From Directory, department: Other}");
+    let row = corp.world.row("anna@acme.example").unwrap();
+    assert_eq!((row.display_name.as_str(), row.attributes["department"].as_str()), ("Declared", "Sales"));
+    assert_eq!(row.directory.as_ref().unwrap().global_name, "From Directory");
+}
