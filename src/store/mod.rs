@@ -4,6 +4,7 @@
 //! Only the leader writes ([`Leader`]); each of its transactions begins with the fence (DESIGN 4), so a deposed leader cannot.
 
 mod deadline;
+mod directory;
 mod embedded;
 mod error;
 mod feed;
@@ -19,6 +20,7 @@ mod rows;
 mod tests;
 mod write;
 
+pub use directory::{Absences, Conclusion, Holders, Known, Marks};
 pub use embedded::Embedded;
 pub use error::StoreError;
 pub use feed::{Dirty, Feed};

@@ -17,6 +17,8 @@ found AS (
     UNION ALL
     SELECT 'settings', s.namespace, '' FROM wanted w JOIN mailroster.settings s ON w.kind = 'AccountSettings' AND s.namespace = w.namespace AND s.owner = w.name
     UNION ALL
+    SELECT 'connection', k.namespace, k.name FROM wanted w JOIN mailroster.connection k ON w.kind = 'DirectoryConnection' AND k.namespace = w.namespace AND k.name = w.name
+    UNION ALL
     SELECT 'role', o.namespace, o.name FROM wanted w JOIN mailroster.role o ON w.kind = 'AdminRole' AND o.namespace = w.namespace AND o.name = w.name
     UNION ALL
     SELECT 'member', a.canonical, '' FROM wanted w JOIN mailroster.role o ON w.kind = 'AdminRole' AND o.namespace = w.namespace AND o.name = w.name
@@ -54,10 +56,11 @@ SELECT coalesce(jsonb_agg(jsonb_build_object('address', a.canonical, 'action', w
 FROM mailroster.waiting w JOIN mailroster.address a ON a.id = w.address_id JOIN mailroster.domain d ON d.id = a.domain_id
 WHERE d.name IN (SELECT jsonb_array_elements_text($1))";
 
-// Of a primary that is not to be purged no more other aliases than its status lists.
+// Of a primary that neither is to be purged nor has left its directory no more other aliases than its status lists.
 pub(super) const LINKS: &str = "
 WITH wanted AS MATERIALIZED (
-    SELECT a.id, a.canonical IN (SELECT jsonb_array_elements_text($1->'purging')) AS purging
+    SELECT a.id, EXISTS (SELECT FROM mailroster.leaver v WHERE v.address_id = a.id AND v.cleared_at IS NOT NULL) AS leaving,
+           a.canonical IN (SELECT jsonb_array_elements_text($1->'purging')) AS purging
     FROM mailroster.address a WHERE a.canonical IN (SELECT jsonb_array_elements_text($1->'addresses'))
 ), found AS (
     SELECT l.* FROM mailroster.link l WHERE l.alias_id IN (SELECT id FROM wanted)
@@ -66,10 +69,11 @@ WITH wanted AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT l.* FROM mailroster.link l
         WHERE l.primary_id = w.id AND l.alias_id NOT IN (SELECT id FROM wanted)
-        ORDER BY l.alias LIMIT CASE WHEN NOT w.purging THEN ($1->>'listed')::bigint END
+        ORDER BY l.alias LIMIT CASE WHEN NOT w.purging AND NOT w.leaving THEN ($1->>'listed')::bigint END
     ) first
 )
-SELECT coalesce(jsonb_agg(jsonb_build_object('alias', l.alias, 'primary', p.canonical, 'namespace', l.namespace, 'owner', l.owner, 'origin', l.origin, 'made_row', l.made_row)), '[]')
+SELECT coalesce(jsonb_agg(jsonb_build_object('alias', l.alias, 'primary', p.canonical, 'namespace', l.namespace, 'owner', l.owner, 'origin', l.origin, 'made_row', l.made_row, 'directory', l.directory,
+    'leaving', EXISTS (SELECT FROM wanted w WHERE w.id = l.primary_id AND w.leaving))), '[]')
 FROM found l JOIN mailroster.address p ON p.id = l.primary_id";
 
 // Counting reads nothing but an index.
@@ -149,7 +153,8 @@ SELECT coalesce(jsonb_agg(jsonb_build_array(kind, namespace, name)), '[]') FROM 
 ) b";
 
 // Every owner that some row names. One row a resource, not a JSON document: there may be a hundred thousand.
-pub(super) const OWNERS: [(Kind, &str); 6] = [
+pub(super) const OWNERS: [(Kind, &str); 7] = [
+    (Kind::DirectoryConnection, "SELECT namespace, name FROM mailroster.connection WHERE $1 = '' OR namespace = $1"),
     (Kind::AccountSettings, "SELECT namespace, owner FROM mailroster.settings WHERE $1 = '' OR namespace = $1"),
     (Kind::InternalDomain, "SELECT namespace, owner FROM mailroster.domain WHERE owner IS NOT NULL AND ($1 = '' OR namespace = $1)"),
     (Kind::EmailAddress, "SELECT namespace, owner FROM mailroster.address WHERE owner IS NOT NULL AND ($1 = '' OR namespace = $1)"),
@@ -169,6 +174,44 @@ SELECT d.name FROM mailroster.domain d
 WHERE EXISTS (SELECT FROM mailroster.waiting w JOIN mailroster.address a ON a.id = w.address_id WHERE a.domain_id = d.id)
    OR EXISTS (SELECT FROM mailroster.learned_sender s WHERE s.domain = d.name)
    OR EXISTS (SELECT FROM mailroster.transfer_request t WHERE t.domain = d.name)";
+
+// V3, of the domains that validate by directory and have a connection in their namespace.
+pub(super) const COVERAGE: &str = "
+SELECT coalesce(jsonb_agg(jsonb_build_array(d.name, (SELECT max(c.fresh_until) FROM mailroster.covered_domain c WHERE c.domain = d.name AND c.namespace = d.namespace))), '[]')
+FROM mailroster.domain d WHERE d.name IN (SELECT jsonb_array_elements_text($1)) AND d.recipient_validation = 'Directory'
+  AND EXISTS (SELECT FROM mailroster.connection k WHERE k.namespace = d.namespace)";
+
+pub(super) const CONNECTIONS: &str = "
+SELECT coalesce(jsonb_agg(jsonb_build_object('namespace', k.namespace, 'name', k.name, 'state', k.state)), '[]')
+FROM jsonb_to_recordset($1) AS w(namespace text, name text) JOIN mailroster.connection k ON k.namespace = w.namespace AND k.name = w.name";
+
+// What was last read of these entries, and of those that hold these addresses.
+pub(super) const ENTRIES: &str = "
+WITH found AS (
+    SELECT e.* FROM jsonb_to_recordset($1->'entries') AS w(namespace text, connection text, id text)
+    JOIN mailroster.entry e ON e.namespace = w.namespace AND e.connection = w.connection AND e.id = w.id
+    UNION SELECT e.* FROM mailroster.entry e JOIN mailroster.address a ON a.id = e.address_id
+    WHERE a.canonical IN (SELECT jsonb_array_elements_text($1->'addresses'))
+)
+SELECT coalesce(jsonb_agg(jsonb_build_object('namespace', e.namespace, 'connection', e.connection, 'id', e.id, 'digest', encode(e.digest, 'hex'),
+    'signs', e.signs, 'exchange', e.exchange, 'address', a.canonical)), '[]')
+FROM found e LEFT JOIN mailroster.address a ON a.id = e.address_id";
+
+pub(super) const LEAVERS: &str = "
+SELECT coalesce(jsonb_agg(jsonb_build_object('address', a.canonical, 'since', l.since, 'missed', l.missed, 'held', l.held, 'approved', l.approved,
+    'cleared_at', l.cleared_at)), '[]')
+FROM mailroster.leaver l JOIN mailroster.address a ON a.id = l.address_id WHERE a.canonical IN (SELECT jsonb_array_elements_text($1))";
+
+// The addresses that these entries hold, with the aliases of those: what an entry may give up or take along.
+pub(super) const HELD_BY_ENTRIES: &str = "
+WITH held AS (
+    SELECT a.id, a.canonical FROM jsonb_to_recordset($1) AS w(namespace text, connection text, id text)
+    JOIN mailroster.entry e ON e.namespace = w.namespace AND e.connection = w.connection AND e.id = w.id JOIN mailroster.address a ON a.id = e.address_id
+)
+SELECT coalesce(jsonb_agg(canonical), '[]') FROM (
+    SELECT canonical FROM held
+    UNION SELECT a.canonical FROM held h JOIN mailroster.link l ON l.primary_id = h.id JOIN mailroster.address a ON a.id = l.alias_id
+) f";
 
 pub(super) const TOMBSTONES: &str = "
 SELECT coalesce(jsonb_agg(jsonb_build_object('address', t.canonical, 'at', t.purged_at)), '[]')

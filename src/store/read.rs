@@ -11,17 +11,18 @@ use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::deadline::{SHORT, STATEMENT, deadline};
 use super::queries::{
-    ABSENCES, ADDRESSES, ALIAS_COUNTS, CREDENTIALS, DELEGATIONS, DOMAINS, DOMAINS_BELOW, GUARDED, HANDLED, LEARNED, LINKS, MEMBERS,
-    NAMESPACES, NUMBERS, OWNED, RIGHTS, ROLES, SETTINGS, SOURCES, TOMBSTONES, TRANSFER_BLOCKERS, TRANSFERS, UNFINISHED_DOMAINS, WAITING,
+    ABSENCES, ADDRESSES, ALIAS_COUNTS, CONNECTIONS, COVERAGE, CREDENTIALS, DELEGATIONS, DOMAINS, DOMAINS_BELOW, ENTRIES, GUARDED, HANDLED,
+    HELD_BY_ENTRIES, LEARNED, LEAVERS, LINKS, MEMBERS, NAMESPACES, NUMBERS, OWNED, RIGHTS, ROLES, SETTINGS, SOURCES, TOMBSTONES,
+    TRANSFER_BLOCKERS, TRANSFERS, UNFINISHED_DOMAINS, WAITING,
 };
 use super::rows::{
-    AbsenceJson, AddressJson, CredentialJson, DelegationJson, DomainJson, HandledJson, LinkJson, MemberJson, NumbersJson, RoleJson,
-    SettingsJson, WaitJson,
+    AbsenceJson, AddressJson, ConnectionJson, CredentialJson, DelegationJson, DomainJson, EntryJson, HandledJson, LeaverJson, LinkJson,
+    MemberJson, NumbersJson, RoleJson, SettingsJson, WaitJson,
 };
 use super::{Store, StoreError};
 use crate::model::{Address, CanonicalAddress, DomainName, Kind, ResourceKey};
 use crate::plan::desired::Action;
-use crate::plan::observed::{CredentialRow, DelegationRow, LinkRow, Observed, RoleRow, Wait, WaitAction};
+use crate::plan::observed::{CredentialRow, DelegationRow, EntryKey, LinkRow, Observed, RoleRow, Wait, WaitAction};
 use crate::plan::relation::LISTED;
 use crate::plan::slice::Slice;
 use crate::plan::subject::Subject;
@@ -40,6 +41,8 @@ pub struct Scope {
     pub purging: BTreeSet<CanonicalAddress>,
     /// Namespaces in which an owner is missing: what share of their rights may end is a question about all of them (U6).
     pub missing_in: BTreeSet<String>,
+    /// Entries that a directory run brings.
+    pub entries: BTreeSet<EntryKey>,
 }
 
 /// The parts of a scope that the queries take.
@@ -49,6 +52,7 @@ struct Names {
     domains: BTreeSet<String>,
     namespaces: BTreeSet<String>,
     roles: Vec<Value>,
+    connections: Vec<Value>,
 }
 
 impl Names {
@@ -69,6 +73,7 @@ impl Names {
                 Subject::Settings(namespace) => {
                     names.namespaces.insert(namespace.clone());
                 }
+                Subject::Connection(namespace, name) => names.connections.push(json!({"namespace": namespace, "name": name})),
                 Subject::Role(namespace, name) => names.roles.push(json!({"namespace": namespace, "name": name})),
                 _ => {}
             }
@@ -112,6 +117,7 @@ impl Store {
                     "pair" => Subject::Pair(address, CanonicalAddress::from_store(&second)),
                     "member" => Subject::Member(address),
                     "role" => Subject::Role(first, second),
+                    "connection" => Subject::Connection(first, second),
                     "settings" => Subject::Settings(first),
                     _ => Subject::Address(address),
                 }
@@ -138,6 +144,15 @@ impl Store {
                 [Some(Subject::Address(address)), link].into_iter().flatten()
             })
             .collect())
+    }
+
+    /// The addresses that entries hold, and the aliases of those.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn held_by(&self, entries: &BTreeSet<EntryKey>) -> Result<Vec<CanonicalAddress>, StoreError> {
+        let names: Vec<String> = self.ask_alone("reading what entries hold", HELD_BY_ENTRIES, &entries_json(entries)).await?;
+        Ok(names.iter().map(|name| CanonicalAddress::from_store(name)).collect())
     }
 
     /// What joins a domain to another one, or to a role, of its namespace: it can't be handed over (D1).
@@ -191,6 +206,7 @@ impl Store {
         let mut purging = read_waiting(c, &mut observed, &names).await?;
         purging.extend(scope.purging.iter().cloned());
         read_addresses(c, &mut observed, &names, addresses, &purging).await?;
+        read_directory(c, &mut observed, scope, &names, addresses).await?;
         read_rights(c, &mut observed, &names, addresses).await?;
         read_rest(c, &mut observed, scope, &names, addresses).await?;
         read_absences(c, &mut observed, scope).await?;
@@ -257,15 +273,22 @@ async fn read_addresses(
     let mut wanted = names.addresses.clone();
     let mut others: BTreeMap<CanonicalAddress, usize> = BTreeMap::new();
     for link in links {
-        // Its own row for a primary's mode; its aliases' rows where a purge takes them along.
+        // Its own row for a primary's mode; its aliases' rows where a purge takes them along, or their end with a leaver.
         let (alias, primary) = (CanonicalAddress::from_store(&link.alias), CanonicalAddress::from_store(&link.primary));
         wanted.insert(primary.clone());
-        if purging.contains(&primary) {
+        if link.leaving || purging.contains(&primary) {
             wanted.insert(alias.clone());
         } else if !names.addresses.contains(&alias) {
             *others.entry(primary.clone()).or_default() += 1;
         }
-        let row = LinkRow { primary, namespace: link.namespace, owner: link.owner, origin: link.origin, made_row: link.made_row };
+        let row = LinkRow {
+            primary,
+            namespace: link.namespace,
+            owner: link.owner,
+            origin: link.origin,
+            made_row: link.made_row,
+            directory: link.directory.as_deref().map(CanonicalAddress::from_store),
+        };
         observed.links.insert(alias, row);
     }
     // Where the list is full there may be more.
@@ -299,6 +322,37 @@ async fn read_addresses(
         observed.credentials.insert(CanonicalAddress::from_store(&row.address), credential);
     }
     Ok(())
+}
+
+/// What directories make of the addresses. Asked for only where one has any of them, or brings some.
+async fn read_directory(
+    c: &mut PgConnection,
+    observed: &mut Observed,
+    scope: &Scope,
+    names: &Names,
+    addresses: &RawValue,
+) -> Result<(), StoreError> {
+    if !names.connections.is_empty() {
+        let rows: Vec<ConnectionJson> = ask(c, CONNECTIONS, &names.connections).await?;
+        observed.connections = rows.into_iter().map(|row| ((row.namespace, row.name), row.state)).collect();
+    }
+    if observed.domains.values().any(|row| row.recipient_validation == "Directory") {
+        let rows: Vec<(String, Option<jiff::Timestamp>)> = ask(c, COVERAGE, &names.domains).await?;
+        observed.coverage = rows.into_iter().map(|(domain, until)| (DomainName::from_store(&domain), until)).collect();
+    }
+    if scope.entries.is_empty() && observed.addresses.values().all(|row| row.directory.is_none()) {
+        return Ok(());
+    }
+    let rows: Vec<EntryJson> = ask(c, ENTRIES, &json!({"entries": entries_json(&scope.entries), "addresses": addresses})).await?;
+    observed.entries = rows.into_iter().map(EntryJson::split).collect();
+    let rows: Vec<LeaverJson> = ask(c, LEAVERS, &addresses).await?;
+    observed.leavers = rows.into_iter().map(LeaverJson::split).collect();
+    Ok(())
+}
+
+fn entries_json(entries: &BTreeSet<EntryKey>) -> Value {
+    let row = |(namespace, connection, id): &EntryKey| json!({"namespace": namespace, "connection": connection, "id": id});
+    Value::Array(entries.iter().map(row).collect())
 }
 
 /// What the query of links takes.

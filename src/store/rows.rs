@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Deserialize;
 
-use crate::model::{CanonicalAddress, PasswordPolicy, ResourceKey};
-use crate::plan::observed::{Absence, AddressRow, Counts, DomainNumbers, DomainRow, Reports};
+use crate::model::{CanonicalAddress, EntryId, PasswordPolicy, ResourceKey, Signs};
+use crate::plan::directory::rows::{ConnectionRow, EntryRow, Exchange, Leaver};
+use crate::plan::observed::{Absence, AddressRow, Counts, DirectorySide, DomainNumbers, DomainRow, EntryKey, Reports};
 use crate::plan::settings::{Guard, Settings};
 
 #[derive(Deserialize)]
@@ -60,6 +61,12 @@ pub(super) struct AddressJson {
     pub pop: bool,
     pub unlocked_at: Option<Timestamp>,
     pub codes_reset_at: Option<Timestamp>,
+    pub connection: Option<String>,
+    pub entry: Option<String>,
+    pub global_name: String,
+    pub directory_disabled: bool,
+    pub directory_missing: bool,
+    pub holder_since: Option<Timestamp>,
     pub created_at: Timestamp,
     pub version: u32,
     // Reports.
@@ -86,7 +93,16 @@ impl AddressJson {
             user_password_at: self.user_password_at,
             held: self.held,
         };
+        let side = DirectorySide {
+            connection: self.connection,
+            entry: self.entry.as_deref().map(EntryId::from_store),
+            global_name: self.global_name,
+            directory_disabled: self.directory_disabled,
+            directory_missing: self.directory_missing,
+            holder_since: self.holder_since,
+        };
         let row = AddressRow {
+            directory: (side != DirectorySide::default()).then(|| Box::new(side)),
             display: self.display,
             keys: self.keys,
             namespace: self.namespace,
@@ -119,6 +135,9 @@ pub(super) struct LinkJson {
     pub owner: Option<String>,
     pub origin: String,
     pub made_row: bool,
+    pub directory: Option<String>,
+    /// The primary has left its directory: its aliases go with it (L5).
+    pub leaving: bool,
 }
 
 #[derive(Deserialize)]
@@ -270,5 +289,60 @@ impl NumbersJson {
             gone: self.gone,
             learned: self.learned,
         }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct ConnectionJson {
+    pub namespace: String,
+    pub name: String,
+    pub state: ConnectionRow,
+}
+
+#[derive(Deserialize)]
+pub(super) struct EntryJson {
+    pub namespace: String,
+    pub connection: String,
+    pub id: String,
+    /// Hex.
+    pub digest: Option<String>,
+    pub signs: u8,
+    pub exchange: Option<String>,
+    pub address: Option<String>,
+}
+
+impl EntryJson {
+    pub fn split(self) -> (EntryKey, EntryRow) {
+        let exchange = self.exchange.map(|word| if word == "Approved" { Exchange::Approved } else { Exchange::Held });
+        let row = EntryRow {
+            digest: self.digest.as_deref().and_then(digest),
+            signs: Signs(self.signs),
+            address: self.address.as_deref().map(CanonicalAddress::from_store),
+            exchange,
+        };
+        ((self.namespace, self.connection, EntryId::from_store(&self.id)), row)
+    }
+}
+
+/// A digest as the store writes it, in hex.
+pub(super) fn digest(hex: &str) -> Option<[u8; 16]> {
+    u128::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 32).map(u128::to_be_bytes)
+}
+
+#[derive(Deserialize)]
+pub(super) struct LeaverJson {
+    pub address: String,
+    pub since: Timestamp,
+    pub missed: u32,
+    pub held: bool,
+    pub approved: bool,
+    pub cleared_at: Option<Timestamp>,
+}
+
+impl LeaverJson {
+    pub fn split(self) -> (CanonicalAddress, Leaver) {
+        let leaver =
+            Leaver { since: self.since, missed: self.missed, held: self.held, approved: self.approved, cleared_at: self.cleared_at };
+        (CanonicalAddress::from_store(&self.address), leaver)
     }
 }

@@ -9,14 +9,17 @@ use proptest::test_runner::{Config, TestRunner};
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{AssertSqlSafe, Executor as _};
 
-use super::{Claim, Embedded, Feed, Leader, LeaderError, Location, Scope, Store, StoreError, refuse_foreign};
+use super::{Claim, Conclusion, Embedded, Feed, Leader, LeaderError, Location, Scope, Store, StoreError, refuse_foreign};
 use crate::model::{CanonicalAddress, DomainName, Kind, ResourceKey};
 use crate::plan::Subject;
 use crate::plan::change::Change;
+use crate::plan::directory::rows::{ConnectionRow, Problem, RunCounts, RunRecord};
 use crate::plan::observed::{Observed, Reports};
+use crate::plan::reason::Reason;
 use crate::plan::slice::Slice;
 use crate::plan::tests::generate::{LOCALS, Step, config, generate};
 use crate::plan::tests::world::{World, address};
+use crate::plan::verdict::HeldPlan;
 
 const CLOCK: &str = "
     CREATE TABLE mailroster.test_clock (at timestamptz NOT NULL);
@@ -154,6 +157,7 @@ fn everything(world: &World, seen: &BTreeSet<ResourceKey>) -> Scope {
     subjects.extend(["a", "b"].map(|namespace| Subject::Settings(namespace.to_owned())));
     subjects.extend(["a", "acme", "b"].map(|namespace| Subject::Absences(namespace.to_owned())));
     subjects.extend(seen.iter().map(|key| Subject::Role(key.namespace.clone(), key.name.clone())));
+    subjects.extend(seen.iter().map(|key| Subject::Connection(key.namespace.clone(), key.name.clone())));
     let slice = Slice { keys: seen.clone(), subjects };
     let missing_in = ["a", "b"].map(str::to_owned).into();
     Scope { slice, count: domains.clone(), leaving: domains.clone(), handing_over: domains, missing_in, ..Scope::default() }
@@ -381,6 +385,44 @@ async fn what_a_primary_of_thousands_of_aliases_costs_does_not_depend_on_their_n
         costs.push(after - before);
     }
     assert!(costs.iter().all(|rows| *rows < 200), "{costs:?}");
+    oracle.server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_connection_is_kept_whole_and_found_by_its_name() {
+    let oracle = Oracle::start().await;
+    let leader = oracle.lead("connection").await;
+    let store = leader.store();
+    let key = ResourceKey::new(Kind::DirectoryConnection, "a", "corp");
+    let subject = Subject::Connection("a".to_owned(), "corp".to_owned());
+    let at: jiff::Timestamp = "2026-01-02T03:04:05.678901Z".parse().unwrap();
+    let run = RunRecord {
+        started_at: at,
+        finished_at: at,
+        server: "ldaps://dc1".to_owned(),
+        mode: "Full".to_owned(),
+        complete: false,
+        counts: RunCounts { read: 7, reported: 1, ..RunCounts::default() },
+        problem: Some(Problem { reason: Reason::BindRefused, message: "no".to_owned() }),
+        reports: vec!["cn=Ann: \"x\" is no address".to_owned()],
+    };
+    let plan = HeldPlan { hash: "00aa".to_owned(), count: 1, sample: vec!["Leave ann@acme.example".to_owned()] };
+    let row = ConnectionRow { last_run: Some(run), last_complete: Some(at), held_leavers: Some(plan), ..ConnectionRow::default() };
+    let scope = Scope { slice: Slice { subjects: [subject.clone()].into(), ..Slice::default() }, ..Scope::default() };
+    let seen = async || store.observe(&scope).await.unwrap().0.connections;
+    let concluded = |state: &ConnectionRow| Conclusion { state: state.clone(), covered: Vec::new(), fresh_until: None };
+
+    assert_eq!(seen().await.len(), 0);
+    for row in [ConnectionRow::default(), row] {
+        leader.conclude(&key, &concluded(&row)).await.unwrap();
+        assert_eq!(seen().await.into_values().collect::<Vec<_>>(), [row]);
+    }
+    assert_eq!(store.owned(&[key.clone()].into()).await.unwrap(), [subject].into());
+    for (place, missing) in [("", vec![key.clone()]), ("a", vec![key]), ("b", vec![])] {
+        assert_eq!(store.unlisted_owners(Kind::DirectoryConnection, place, |_| false).await.unwrap(), missing.into_iter().collect());
+    }
+    leader.execute(&[Change::DeleteConnection { namespace: "a".to_owned(), name: "corp".to_owned() }], &[]).await.unwrap();
+    assert_eq!(seen().await.len(), 0);
     oracle.server.stop().await;
 }
 

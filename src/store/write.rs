@@ -147,6 +147,23 @@ async fn execute_run(c: &mut PgConnection, run: &[Change]) -> Result<(), StoreEr
         Some(Change::PutHandled { .. }) => put_all(c, PUT_HANDLED, rows, count).await,
         Some(Change::PutAbsence { .. }) => put_all(c, PUT_ABSENCES, rows, count).await,
         Some(Change::DeleteAbsence { .. }) => put(c, DELETE_ABSENCES, rows).await,
+        Some(Change::MoveMailbox { .. }) => {
+            for sql in MOVE_MAILBOXES {
+                put(c, sql, rows).await?;
+            }
+            Ok(())
+        }
+        Some(Change::DeleteConnection { .. }) => {
+            for sql in DELETE_CONNECTIONS {
+                put(c, sql, rows).await?;
+            }
+            Ok(())
+        }
+        Some(Change::PutEntry { .. }) => put_all(c, PUT_ENTRIES, rows, count).await,
+        Some(Change::DeleteEntry { .. }) => put(c, DELETE_ENTRIES, rows).await,
+        Some(Change::PutLeaver { .. }) => put_all(c, PUT_LEAVERS, rows, count).await,
+        Some(Change::DeleteLeaver { .. }) => put(c, DELETE_LEAVERS, rows).await,
+        Some(Change::PutDeparted { .. }) => put(c, PUT_DEPARTED, rows).await,
         Some(Change::PutNamespace { .. }) => put_all(c, PUT_NAMESPACES, rows, count).await,
         Some(Change::ConsumeLearned { .. }) => {
             put(c, "DELETE FROM mailroster.learned_sender WHERE key IN (SELECT e->>'address' FROM jsonb_array_elements($1) e)", rows).await
@@ -206,6 +223,21 @@ fn row(change: &Change) -> Row<'_> {
             "since": absence.since, "held": absence.held, "approved": absence.approved, "ended_at": absence.ended_at,
         }),
         Change::DeleteAbsence { key } => json!({"kind": key.kind.as_str(), "namespace": key.namespace, "name": key.name}),
+        Change::MoveMailbox { from, to } => json!({"from_address": from, "to_address": to}),
+        Change::DeleteConnection { namespace, name } => json!({"namespace": namespace, "name": name}),
+        Change::PutEntry { key: (namespace, connection, id), row } => json!({
+            "namespace": namespace, "connection": connection, "id": id, "digest": row.digest.map(|digest| crate::model::hex(&digest)),
+            "signs": row.signs.0, "exchange": row.exchange.map(crate::plan::directory::rows::Exchange::as_str), "address": row.address,
+        }),
+        Change::DeleteEntry { key: (namespace, connection, id) } => json!({"namespace": namespace, "connection": connection, "id": id}),
+        Change::PutLeaver { address, namespace, connection, leaver } => json!({
+            "address": address, "namespace": namespace, "connection": connection, "since": leaver.since, "missed": leaver.missed,
+            "held": leaver.held, "approved": leaver.approved, "cleared_at": leaver.cleared_at,
+        }),
+        Change::DeleteLeaver { address } => json!({"address": address}),
+        Change::PutDeparted { address, namespace, connection } => {
+            json!({"address": address, "namespace": namespace, "connection": connection})
+        }
         Change::PutNamespace { namespace, uid } => json!({"name": namespace, "uid": uid}),
         Change::DeleteRole { namespace, name } => json!({"namespace": namespace, "name": name}),
         Change::DeleteAddress { address, purge } => json!({"address": address, "purge": purge}),
@@ -251,14 +283,20 @@ ON CONFLICT (namespace) DO UPDATE SET
     hide_confidential = EXCLUDED.hide_confidential";
 
 // All of a domain changes hands at once; the foreign keys between its rows are looked at when all have moved (D1).
-const TRANSFER: [&str; 4] = [
+const TRANSFER: [&str; 6] = [
+    "DELETE FROM mailroster.leaver l USING jsonb_to_recordset($1) AS r(domain text), mailroster.domain d, mailroster.address a
+     WHERE d.name = r.domain AND a.domain_id = d.id AND l.address_id = a.id",
+    "UPDATE mailroster.entry e SET address_id = NULL, digest = NULL
+     FROM jsonb_to_recordset($1) AS r(domain text) JOIN mailroster.domain d ON d.name = r.domain JOIN mailroster.address a ON a.domain_id = d.id
+     WHERE e.address_id = a.id",
     "UPDATE mailroster.link l SET namespace = r.to_namespace, owner = NULL
      FROM jsonb_to_recordset($1) AS r(domain text, to_namespace text) JOIN mailroster.domain d ON d.name = r.domain JOIN mailroster.address a ON a.domain_id = d.id
      WHERE l.alias_id = a.id",
     "UPDATE mailroster.delegation g SET namespace = r.to_namespace, owner = NULL
      FROM jsonb_to_recordset($1) AS r(domain text, to_namespace text) JOIN mailroster.domain d ON d.name = r.domain JOIN mailroster.address a ON a.domain_id = d.id
      WHERE g.mailbox_id = a.id",
-    "UPDATE mailroster.address a SET namespace = r.to_namespace, owner = NULL, last_owner = NULL
+    "UPDATE mailroster.address a SET namespace = r.to_namespace, owner = NULL, last_owner = NULL, connection = NULL, directory_disabled = false,
+        directory_missing = false
      FROM jsonb_to_recordset($1) AS r(domain text, to_namespace text) JOIN mailroster.domain d ON d.name = r.domain WHERE a.domain_id = d.id",
     "UPDATE mailroster.domain d SET namespace = r.to_namespace, owner = NULL
      FROM jsonb_to_recordset($1) AS r(domain text, to_namespace text) WHERE d.name = r.domain",
@@ -287,18 +325,22 @@ WHERE r.version IS NOT NULL AND a.xmin IN (r.version::xid, pg_current_xact_id():
 // row too few is a conflict.
 const PUT_ADDRESSES: &str = "
 INSERT INTO mailroster.address (canonical, display, domain_id, namespace, is_alias, origin, owner, last_owner, display_name, attributes, disabled,
-    shut, closing, archive_start, smtp_submission, pop, unlocked_at, codes_reset_at, created_at)
+    shut, closing, archive_start, smtp_submission, pop, unlocked_at, codes_reset_at, connection, entry, global_name, directory_disabled,
+    directory_missing, holder_since, created_at)
 SELECT r.canonical, r.display, d.id, r.namespace, r.is_alias, r.origin, r.owner, r.last_owner, r.display_name, r.attributes, r.disabled,
-    r.shut, r.closing, r.archive_start, r.smtp_submission, r.pop, r.unlocked_at, r.codes_reset_at, r.created_at
+    r.shut, r.closing, r.archive_start, r.smtp_submission, r.pop, r.unlocked_at, r.codes_reset_at, r.connection, r.entry, coalesce(r.global_name, ''),
+    coalesce(r.directory_disabled, false), coalesce(r.directory_missing, false), r.holder_since, r.created_at
 FROM jsonb_to_recordset($1) AS r(canonical text, domain text, display text, namespace text, is_alias boolean, origin text, owner text, last_owner text,
     display_name text, attributes jsonb, disabled boolean, shut boolean, closing boolean, archive_start date, smtp_submission boolean, pop boolean,
-    unlocked_at timestamptz, codes_reset_at timestamptz, created_at timestamptz)
+    unlocked_at timestamptz, codes_reset_at timestamptz, connection text, entry text, global_name text, directory_disabled boolean,
+    directory_missing boolean, holder_since timestamptz, created_at timestamptz)
 JOIN mailroster.domain d ON d.name = r.domain ORDER BY r.canonical
 ON CONFLICT (canonical) DO UPDATE SET
     display = EXCLUDED.display, is_alias = EXCLUDED.is_alias, origin = EXCLUDED.origin, owner = EXCLUDED.owner, last_owner = EXCLUDED.last_owner,
     display_name = EXCLUDED.display_name, attributes = EXCLUDED.attributes, disabled = EXCLUDED.disabled, shut = EXCLUDED.shut, closing = EXCLUDED.closing,
     archive_start = EXCLUDED.archive_start, smtp_submission = EXCLUDED.smtp_submission, pop = EXCLUDED.pop, unlocked_at = EXCLUDED.unlocked_at,
-    codes_reset_at = EXCLUDED.codes_reset_at
+    codes_reset_at = EXCLUDED.codes_reset_at, connection = EXCLUDED.connection, entry = EXCLUDED.entry, global_name = EXCLUDED.global_name,
+    directory_disabled = EXCLUDED.directory_disabled, directory_missing = EXCLUDED.directory_missing, holder_since = EXCLUDED.holder_since
 WHERE address.namespace = EXCLUDED.namespace AND address.created_at = EXCLUDED.created_at";
 
 const DELETE_KEYS: &str = "
@@ -329,11 +371,12 @@ const DELETE_MEMBERS: &str = "
 DELETE FROM mailroster.role_member m USING jsonb_to_recordset($1) AS r(address text), mailroster.address a WHERE a.canonical = r.address AND m.address_id = a.id";
 
 const PUT_LINKS: &str = "
-INSERT INTO mailroster.link (alias_id, primary_id, namespace, owner, origin, made_row)
-SELECT a.id, p.id, r.namespace, r.owner, r.origin, r.made_row
-FROM jsonb_to_recordset($1) AS r(alias text, \"primary\" text, namespace text, owner text, origin text, made_row boolean)
+INSERT INTO mailroster.link (alias_id, primary_id, namespace, owner, origin, made_row, directory)
+SELECT a.id, p.id, r.namespace, r.owner, r.origin, r.made_row, r.directory
+FROM jsonb_to_recordset($1) AS r(alias text, \"primary\" text, namespace text, owner text, origin text, made_row boolean, directory text)
 JOIN mailroster.address a ON a.canonical = r.alias JOIN mailroster.address p ON p.canonical = r.\"primary\" ORDER BY a.canonical
-ON CONFLICT (alias_id) DO UPDATE SET primary_id = EXCLUDED.primary_id, owner = EXCLUDED.owner, origin = EXCLUDED.origin, made_row = EXCLUDED.made_row";
+ON CONFLICT (alias_id) DO UPDATE SET primary_id = EXCLUDED.primary_id, owner = EXCLUDED.owner, origin = EXCLUDED.origin, made_row = EXCLUDED.made_row,
+    directory = EXCLUDED.directory";
 
 const DELETE_LINKS: &str = "
 DELETE FROM mailroster.link l USING jsonb_to_recordset($1) AS r(alias text), mailroster.address a WHERE a.canonical = r.alias AND l.alias_id = a.id";
@@ -408,6 +451,83 @@ ON CONFLICT (namespace, kind, name) DO UPDATE SET since = EXCLUDED.since, held =
 const DELETE_ABSENCES: &str = "
 DELETE FROM mailroster.absence a USING jsonb_to_recordset($1) AS r(kind text, namespace text, name text)
 WHERE a.namespace = r.namespace AND a.kind = r.kind AND a.name = r.name";
+
+// L8: the person goes by another address. What the other had itself is replaced.
+const MOVE_MAILBOXES: [&str; 6] = [
+    MOVE_CREDENTIALS,
+    "WITH moves AS (SELECT f.id AS from_id, t.id AS to_id FROM jsonb_to_recordset($1) AS r(from_address text, to_address text)
+         JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address)
+     DELETE FROM mailroster.credential_history h USING moves m WHERE h.address_id = m.to_id AND NOT EXISTS (SELECT FROM moves o WHERE o.from_id = h.address_id)",
+    "WITH moves AS (SELECT f.id AS from_id, t.id AS to_id FROM jsonb_to_recordset($1) AS r(from_address text, to_address text)
+         JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address)
+     UPDATE mailroster.credential_history h SET address_id = m.to_id FROM moves m WHERE h.address_id = m.from_id",
+    "WITH moves AS (SELECT f.id AS from_id, t.id AS to_id FROM jsonb_to_recordset($1) AS r(from_address text, to_address text)
+         JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address),
+     gone AS (DELETE FROM mailroster.user_password p USING moves m WHERE p.address_id IN (m.from_id, m.to_id) RETURNING p.*)
+     INSERT INTO mailroster.user_password SELECT m.to_id, g.phc, g.set_at, g.epoch FROM gone g JOIN moves m ON m.from_id = g.address_id
+     ON CONFLICT (address_id) DO UPDATE SET phc = EXCLUDED.phc, set_at = EXCLUDED.set_at, epoch = EXCLUDED.epoch",
+    "WITH moves AS (SELECT f.id AS from_id, t.id AS to_id FROM jsonb_to_recordset($1) AS r(from_address text, to_address text)
+         JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address)
+     INSERT INTO mailroster.logon (address_id, failed, last_failed_at, last_source, failed_at_lock, locked_at, locked_until)
+     SELECT m.to_id, l.failed, l.last_failed_at, l.last_source, l.failed_at_lock, l.locked_at, l.locked_until FROM moves m JOIN mailroster.logon l ON l.address_id = m.from_id
+     ON CONFLICT (address_id) DO UPDATE SET failed = EXCLUDED.failed, last_failed_at = EXCLUDED.last_failed_at, last_source = EXCLUDED.last_source,
+        failed_at_lock = EXCLUDED.failed_at_lock, locked_at = EXCLUDED.locked_at, locked_until = EXCLUDED.locked_until",
+    "WITH moves AS (SELECT f.id AS from_id, t.id AS to_id FROM jsonb_to_recordset($1) AS r(from_address text, to_address text)
+         JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address)
+     INSERT INTO mailroster.reset_code (address_id, failed, last_at, locked_at)
+     SELECT m.to_id, c.failed, c.last_at, c.locked_at FROM moves m JOIN mailroster.reset_code c ON c.address_id = m.from_id
+     ON CONFLICT (address_id) DO UPDATE SET failed = EXCLUDED.failed, last_at = EXCLUDED.last_at, locked_at = EXCLUDED.locked_at",
+];
+
+// The key is the address, and two may exchange: all go before any comes.
+const MOVE_CREDENTIALS: &str = "
+WITH moves AS (SELECT f.id AS from_id, t.id AS to_id FROM jsonb_to_recordset($1) AS r(from_address text, to_address text)
+    JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address),
+kept AS (SELECT m.to_id, c.* FROM moves m JOIN mailroster.credential c ON c.address_id = m.from_id),
+cleared AS (
+    DELETE FROM mailroster.credential c USING moves m
+    WHERE (c.address_id = m.from_id AND NOT EXISTS (SELECT FROM kept k WHERE k.to_id = c.address_id))
+       OR (c.address_id = m.to_id AND NOT EXISTS (SELECT FROM kept k WHERE k.to_id = c.address_id) AND NOT EXISTS (SELECT FROM moves o WHERE o.from_id = c.address_id))
+)
+INSERT INTO mailroster.credential (address_id, phc, fingerprint, key_id, force_change, never_expires, epoch, set_at)
+SELECT k.to_id, k.phc, k.fingerprint, k.key_id, k.force_change, k.never_expires, k.epoch, k.set_at FROM kept k
+ON CONFLICT (address_id) DO UPDATE SET phc = EXCLUDED.phc, fingerprint = EXCLUDED.fingerprint, key_id = EXCLUDED.key_id,
+    force_change = EXCLUDED.force_change, never_expires = EXCLUDED.never_expires, epoch = EXCLUDED.epoch, set_at = EXCLUDED.set_at";
+
+// Y8: what it disabled is open again; the entries stay known by the addresses, so that another connection takes them over.
+const DELETE_CONNECTIONS: [&str; 4] = [
+    "UPDATE mailroster.address a SET connection = NULL, directory_disabled = false, directory_missing = false
+     FROM jsonb_to_recordset($1) AS r(namespace text, name text) WHERE a.namespace = r.namespace AND a.connection = r.name",
+    "DELETE FROM mailroster.leaver l USING jsonb_to_recordset($1) AS r(namespace text, name text) WHERE l.namespace = r.namespace AND l.connection = r.name",
+    "DELETE FROM mailroster.entry e USING jsonb_to_recordset($1) AS r(namespace text, name text) WHERE e.namespace = r.namespace AND e.connection = r.name",
+    "DELETE FROM mailroster.connection c USING jsonb_to_recordset($1) AS r(namespace text, name text) WHERE c.namespace = r.namespace AND c.name = r.name",
+];
+
+const PUT_ENTRIES: &str = "
+INSERT INTO mailroster.entry (namespace, connection, id, digest, signs, exchange, address_id)
+SELECT r.namespace, r.connection, r.id, decode(r.digest, 'hex'), r.signs, r.exchange, a.id
+FROM jsonb_to_recordset($1) AS r(namespace text, connection text, id text, digest text, signs smallint, exchange text, address text)
+LEFT JOIN mailroster.address a ON a.canonical = r.address ORDER BY r.namespace, r.connection, r.id
+ON CONFLICT (namespace, connection, id) DO UPDATE SET digest = EXCLUDED.digest, signs = EXCLUDED.signs, exchange = EXCLUDED.exchange, address_id = EXCLUDED.address_id";
+
+const DELETE_ENTRIES: &str = "
+DELETE FROM mailroster.entry e USING jsonb_to_recordset($1) AS r(namespace text, connection text, id text)
+WHERE e.namespace = r.namespace AND e.connection = r.connection AND e.id = r.id";
+
+const PUT_LEAVERS: &str = "
+INSERT INTO mailroster.leaver (address_id, namespace, connection, since, missed, held, approved, cleared_at)
+SELECT a.id, r.namespace, r.connection, r.since, r.missed, r.held, r.approved, r.cleared_at
+FROM jsonb_to_recordset($1) AS r(address text, namespace text, connection text, since timestamptz, missed integer, held boolean, approved boolean, cleared_at timestamptz)
+JOIN mailroster.address a ON a.canonical = r.address ORDER BY a.canonical
+ON CONFLICT (address_id) DO UPDATE SET namespace = EXCLUDED.namespace, connection = EXCLUDED.connection, since = EXCLUDED.since, missed = EXCLUDED.missed,
+    held = EXCLUDED.held, approved = EXCLUDED.approved, cleared_at = EXCLUDED.cleared_at";
+
+const DELETE_LEAVERS: &str = "
+DELETE FROM mailroster.leaver l USING jsonb_to_recordset($1) AS r(address text), mailroster.address a WHERE a.canonical = r.address AND l.address_id = a.id";
+
+const PUT_DEPARTED: &str = "
+INSERT INTO mailroster.departed (namespace, connection, subject)
+SELECT r.namespace, r.connection, r.address FROM jsonb_to_recordset($1) AS r(namespace text, connection text, address text)";
 
 const PUT_NAMESPACES: &str = "
 INSERT INTO mailroster.namespace SELECT r.* FROM jsonb_populate_recordset(NULL::mailroster.namespace, $1) r

@@ -90,12 +90,20 @@ CREATE TABLE mailroster.address (
     pop               boolean NOT NULL DEFAULT false,
     unlocked_at       timestamptz,                             -- C6 unlockAt: failed logons up to here do not count
     codes_reset_at    timestamptz,                             -- C6 resetCodesAt: wrong codes up to here do not count
+    -- What a directory says (SPEC 8); all null or false for an address that none ever had.
+    connection         text,                                   -- name of the DirectoryConnection; null: none has it (any more)
+    entry              text,                                   -- the entry that holds the mailbox, or held it last (Y1)
+    global_name        text NOT NULL DEFAULT '',
+    directory_disabled boolean NOT NULL DEFAULT false,         -- P6 DirectoryDisabled
+    directory_missing  boolean NOT NULL DEFAULT false,         -- P6 DirectoryMissing
+    holder_since       timestamptz,                            -- Y1: another entry has it since then and nobody said yes
     created_at        timestamptz NOT NULL DEFAULT mailroster.now(),
     UNIQUE (id, namespace, is_alias),
     FOREIGN KEY (domain_id, namespace) REFERENCES mailroster.domain (id, namespace) DEFERRABLE
 );
 CREATE INDEX ON mailroster.address (domain_id);
 CREATE INDEX ON mailroster.address (namespace, owner);
+CREATE INDEX ON mailroster.address (namespace, connection) WHERE connection IS NOT NULL;
 -- The spellings under which a mail server may ask (A1): canonical, U-label form, lower case of the declared spelling; and postmaster@ and
 -- abuse@ of domains where spec.postmaster stands for them (V4). What opens a table more costs each lookup more than finding the row, so
 -- the primary stands here too. The triggers of 0005_keys.sql see to the last two columns, whoever writes.
@@ -120,6 +128,7 @@ CREATE TABLE mailroster.link (
     owner            text,                                     -- name of the AliasLink; null: nobody declares it
     origin           text NOT NULL CHECK (origin IN ('Declared', 'Directory')),
     made_row         boolean NOT NULL,                         -- L6: the alias row was made for this link
+    directory        text COLLATE "C",                         -- L4: the primary that a directory names; null: none does
     CHECK (alias_id <> primary_id),
     FOREIGN KEY (alias_id, namespace, alias_is_alias) REFERENCES mailroster.address (id, namespace, is_alias) DEFERRABLE,
     FOREIGN KEY (primary_id, namespace, primary_is_alias) REFERENCES mailroster.address (id, namespace, is_alias) DEFERRABLE

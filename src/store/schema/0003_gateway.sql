@@ -49,7 +49,8 @@ CREATE VIEW mailroster.logon_state AS
            a.domain_id,
            a.namespace,
            NOT a.is_alias AND a.origin <> 'DistributionList' AS is_mailbox,
-           a.disabled OR a.shut AS disabled,
+           a.disabled OR a.shut OR a.directory_disabled OR a.directory_missing OR a.holder_since IS NOT NULL AS disabled,
+           a.connection IS NOT NULL AS in_directory,
            a.closing,
            a.smtp_submission,
            a.pop,
@@ -150,10 +151,9 @@ CREATE VIEW gateway.sender_v1 WITH (security_barrier) AS
     WHERE ((SELECT w.answers FROM mailroster.answering w) OR gateway.answers())
       AND k.stand_in_of IS NULL AND coalesce(p.origin, a.origin) <> 'DistributionList' AND NOT a.closing AND NOT coalesce(p.closing, false);
 
--- No directory answers yet. A plain false would let a plan fold `WHERE directory` away together with answers(): the view would
--- answer before it may (V3).
+-- P7: whose logon the directory answers first.
 CREATE VIEW gateway.logon_v1 WITH (security_barrier) AS
-    SELECT k.key AS login, a.smtp_submission, a.pop, NOT a.is_mailbox AS directory
+    SELECT k.key AS login, a.smtp_submission, a.pop, a.in_directory AS directory
     FROM mailroster.address_key k
     JOIN mailroster.logon_state a ON a.address_id = k.address_id
     WHERE ((SELECT w.answers FROM mailroster.answering w) OR gateway.answers())
@@ -190,14 +190,16 @@ CREATE VIEW gateway.archive_reader_v1 WITH (security_barrier) AS
     FROM mailroster.address_key k
     JOIN mailroster.address a ON a.id = k.address_id
     CROSS JOIN LATERAL (
-        SELECT a.canonical AS mailbox, a.archive_start, true AS owns, false AS hide_confidential
+        -- Y1: a new holder sees nothing that is older; to that holder nothing is delegated before somebody says yes.
+        SELECT a.canonical AS mailbox, greatest(a.archive_start, (a.holder_since AT TIME ZONE 'UTC')::date) AS archive_start,
+               true AS owns, false AS hide_confidential
         WHERE NOT a.is_alias AND a.origin <> 'DistributionList'
         UNION ALL
-        SELECT m.canonical, m.archive_start, other.owns, s.hide_confidential
+        SELECT m.canonical, greatest(m.archive_start, (m.holder_since AT TIME ZONE 'UTC')::date), other.owns, s.hide_confidential
         FROM (
             SELECT l.alias_id AS id, true AS owns FROM mailroster.link l WHERE l.primary_id = a.id AND a.origin <> 'DistributionList'
             UNION ALL
-            SELECT g.mailbox_id, false FROM mailroster.delegation g WHERE g.reader_id = a.id
+            SELECT g.mailbox_id, false FROM mailroster.delegation g WHERE g.reader_id = a.id AND a.holder_since IS NULL
         ) other
         JOIN mailroster.address m ON m.id = other.id
         LEFT JOIN mailroster.settings s ON s.namespace = CASE WHEN NOT other.owns THEN m.namespace END
@@ -208,8 +210,9 @@ CREATE VIEW gateway.administrator_v1 WITH (security_barrier) AS
     SELECT k.key AS login, r.namespace, p.permission
     FROM mailroster.address_key k
     JOIN mailroster.role_member m ON m.address_id = k.address_id
+    JOIN mailroster.address a ON a.id = m.address_id
     JOIN mailroster.role r ON r.id = m.role_id
     CROSS JOIN LATERAL unnest(r.permissions) AS p (permission)
-    WHERE ((SELECT w.answers FROM mailroster.answering w) OR gateway.answers()) AND k.stand_in_of IS NULL;
+    WHERE ((SELECT w.answers FROM mailroster.answering w) OR gateway.answers()) AND k.stand_in_of IS NULL AND a.holder_since IS NULL;
 
 REVOKE ALL ON FUNCTION gateway.answers() FROM PUBLIC;

@@ -159,7 +159,8 @@ BEGIN
 
     IF meant.local_part IN ('postmaster', 'abuse') THEN
         RETURN '451 4.1.1 This domain has no ' || meant.local_part || ' yet, try again later';
-    ELSIF is_new OR meant.validation = 'Directory' OR meant.unknown_recipients = 'Defer' THEN
+    ELSIF is_new OR meant.unknown_recipients = 'Defer'
+        OR (meant.validation = 'Directory' AND NOT EXISTS (SELECT FROM mailroster.fresh_domain f WHERE f.domain_id = meant.domain_id)) THEN
         RETURN '451 4.1.1 Recipient not known yet, try again later';
     END IF;
     RETURN '550 5.1.1 No such recipient here';
