@@ -16,6 +16,7 @@
 //! | [`model`] | validated values: an address that exists is an address | do IO |
 //! | [`plan`] | every decision; [`plan::reason`] has every reason | be async, read a clock, depend on hash order |
 //! | [`store`] | Postgres: schema, reading, executing, change feed, fence | decide |
+//! | [`directory`] | LDAP: reading all there is, and the proof of it | decide, know a tenant's domains |
 //! | [`engine`] | what is dirty, batches, moments to come, work on passwords | know Kubernetes |
 //! | [`operator`] | watches, Lease, statuses, finalizers, Events, metrics | decide |
 //! | [`cli`] | what was typed, and what it means | be more than a caller |
@@ -32,6 +33,8 @@
 pub mod api;
 #[cfg(feature = "operator")]
 pub mod cli;
+#[cfg(feature = "operator")]
+pub mod directory;
 #[cfg(feature = "operator")]
 pub mod engine;
 #[cfg(feature = "operator")]
