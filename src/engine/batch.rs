@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{BATCH, Engine, Outcome, REST, Surroundings};
-use crate::model::{Kind, ResourceKey};
+use super::{BATCH, Chunk, Engine, Outcome, REST, Surroundings};
+use crate::model::{EntryId, Kind, ResourceKey};
 use crate::plan::desired::{Action, Declared, Desired};
+use crate::plan::directory::{Account, Found};
+use crate::plan::observed::EntryKey;
 use crate::plan::slice::Slice;
 use crate::plan::{self, Change, Plan, Subject, Verdict};
 use crate::store::{Scope, StoreError};
@@ -27,11 +29,14 @@ pub(super) struct Seed {
     subjects: BTreeSet<Subject>,
     reported: BTreeSet<Subject>,
     ended: BTreeSet<ResourceKey>,
+    /// Entries of a directory, and of which connection.
+    found: Option<(ResourceKey, Found)>,
 }
 
 impl Seed {
     fn len(&self) -> usize {
-        self.keys.len() + self.subjects.len() + self.reported.len() + self.ended.len()
+        let found = self.found.as_ref().map_or(0, |(_, found)| found.entries.len());
+        self.keys.len() + self.subjects.len() + self.reported.len() + self.ended.len() + found
     }
 
     /// Halves, for finding out who breaks a batch.
@@ -43,8 +48,8 @@ impl Seed {
         }
         let ((keys, k), (subjects, s)) = (halve(self.keys), halve(self.subjects));
         let ((reported, r), (ended, e)) = (halve(self.reported), halve(self.ended));
-        let second = Self { keys: k, subjects: s, reported: r, ended: e };
-        let mut first = Self { keys, subjects, reported, ended };
+        let second = Self { keys: k, subjects: s, reported: r, ended: e, found: None };
+        let mut first = Self { keys, subjects, reported, ended, found: None };
         if second.len() > 0 {
             return (first, second);
         }
@@ -52,7 +57,7 @@ impl Seed {
         let keys = std::mem::take(&mut first.keys);
         let subjects = if keys.is_empty() { std::mem::take(&mut first.subjects) } else { BTreeSet::new() };
         let reported = if keys.is_empty() && subjects.is_empty() { std::mem::take(&mut first.reported) } else { BTreeSet::new() };
-        (Self { keys, subjects, reported, ended: BTreeSet::new() }, first)
+        (Self { keys, subjects, reported, ended: BTreeSet::new(), found: None }, first)
     }
 }
 
@@ -89,7 +94,7 @@ impl<S: Surroundings> Engine<S> {
                 return Ok(());
             }
             match self.see_through(&seed).await {
-                Ok(()) => self.rest = REST.0,
+                Ok(_) => self.rest = REST.0,
                 Err(Failure::Deposed) => return Err(StoreError::Deposed),
                 Err(Failure::Older) => {
                     self.older = true;
@@ -123,19 +128,54 @@ impl<S: Surroundings> Engine<S> {
         Ok(())
     }
 
-    async fn see_through(&mut self, seed: &Seed) -> Result<(), Failure> {
+    /// Brings entries of a directory into force, and tells the run what came of it.
+    pub(super) async fn bring(&mut self, chunk: Chunk, stop: &CancellationToken) -> Result<(), StoreError> {
+        let Chunk { connection, found, reply } = chunk;
+        let (mut account, mut parts) = (Account::default(), vec![found]);
+        while let Some(found) = parts.pop() {
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+            let seed = Seed { found: Some((connection.clone(), found.clone())), ..Seed::default() };
+            match self.see_through(&seed).await {
+                Ok(run) => account.add(run),
+                Err(Failure::Deposed) => return Err(StoreError::Deposed),
+                Err(Failure::Older) => {
+                    self.older = true;
+                    return Ok(());
+                }
+                Err(Failure::Unseen(error)) => {
+                    let _ = reply.send(Err(error));
+                    return Ok(());
+                }
+                Err(Failure::Later(error)) => {
+                    let _ = reply.send(Err(error.to_string()));
+                    self.store_failed(&error);
+                    return Ok(());
+                }
+                // One entry must not keep the others out.
+                Err(Failure::Broken(_)) if found.entries.len() > 1 => parts.extend(found.halves()),
+                Err(Failure::Broken(reason)) => account.refuse(&found, &reason),
+            }
+        }
+        let _ = reply.send(Ok(account));
+        Ok(())
+    }
+
+    async fn see_through(&mut self, seed: &Seed) -> Result<Account, Failure> {
         let began = Instant::now();
         for attempt in 1.. {
-            let (scope, plan) = self.plan(seed).await?;
+            let (scope, mut plan) = self.plan(seed).await?;
+            let run = std::mem::take(&mut plan.run);
             if plan.changes.is_empty() {
                 self.hand_out(seed, &scope, plan, began).await;
-                return Ok(());
+                return Ok(run);
             }
             match self.leader.execute(&plan.changes, &plan.audit).await {
                 Ok(()) => {
                     crate::fault::reach("committed");
                     self.hand_out(seed, &scope, plan, began).await;
-                    return Ok(());
+                    return Ok(run);
                 }
                 Err(StoreError::Conflict(error)) if attempt < TRIES => tracing::debug!(%error, attempt, "rows were busy; planning again"),
                 // Whoever keeps conflicting is looked for; alone, it is set aside and nobody waits for it.
@@ -143,13 +183,14 @@ impl<S: Surroundings> Engine<S> {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        Ok(Account::default())
     }
 
     /// Closes the slice, reads it and plans it.
     async fn plan(&mut self, seed: &Seed) -> Result<(Scope, Plan), Failure> {
         let mut slice = Slice { keys: seed.keys.clone(), subjects: &seed.subjects | &seed.reported };
         let named: BTreeSet<_> = seed.keys.union(&seed.ended).cloned().collect();
+        let entries = self.take_in_found(seed, &mut slice).await?;
         let owned = self.leader.store().owned(&named).await?;
         // A domain by itself brings in who claims it; whom its change concerns is found when it has changed.
         let is_no_domain = |subject: &&Subject| !matches!(subject, Subject::Domain(_));
@@ -164,7 +205,7 @@ impl<S: Surroundings> Engine<S> {
             self.roster.close(&mut slice);
         }
         let namespaces = self.uids(&slice, &missing_in, &overdue).await;
-        let mut scope = Scope { slice, missing_in, ..Scope::default() };
+        let mut scope = Scope { slice, missing_in, entries, ..Scope::default() };
         // What waits in a domain brings in others, and with them other domains in which something may wait.
         loop {
             self.mark_domains(&mut scope);
@@ -177,11 +218,19 @@ impl<S: Surroundings> Engine<S> {
         }
         scope.count.extend(self.counting.within(&scope.slice.subjects));
         scope.purging = self.roster.purging(&scope.slice);
-        let (observed, now) = self.leader.store().observe(&scope).await?;
+        let (mut observed, mut now) = self.leader.store().observe(&scope).await?;
         crate::fault::reach("read");
-        self.schedule.set_clock(now);
         self.shelter(&scope, seed, &overdue).await?;
-        let mut desired = Desired { overdue, namespaces, ..self.roster.desired(&scope.slice) };
+        let mut desired = Desired { overdue, namespaces, found: seed.found.clone(), ..self.roster.desired(&scope.slice) };
+        // Who names a person by an old address is about the new one (L8), and that may bring in others.
+        let (_, followed) = plan::directory::follow(&desired, &observed, &[]);
+        if !followed.is_subset(&scope.slice.subjects) {
+            scope.slice.subjects.extend(followed);
+            self.roster.close(&mut scope.slice);
+            (observed, now) = self.leader.store().observe(&scope).await?;
+            desired.resources = self.roster.desired(&scope.slice).resources;
+        }
+        self.schedule.set_clock(now);
         self.roster.add_unreadable_owners(&mut desired, &observed);
         let plan = std::panic::catch_unwind(AssertUnwindSafe(|| {
             crate::fault::strike(&desired);
@@ -192,6 +241,23 @@ impl<S: Surroundings> Engine<S> {
             crate::fault::reach("planned");
         }
         Ok((scope, plan))
+    }
+
+    /// What entries of a directory name, and what they hold so far.
+    async fn take_in_found(&self, seed: &Seed, slice: &mut Slice) -> Result<BTreeSet<EntryKey>, Failure> {
+        let Some((connection, found)) = &seed.found else { return Ok(BTreeSet::new()) };
+        slice.keys.insert(connection.clone());
+        let key = |id: &EntryId| (connection.namespace.clone(), connection.name.clone(), id.clone());
+        let entries: BTreeSet<_> = found.entries.keys().map(key).collect();
+        let mut named = self.leader.store().held_by(&entries).await?;
+        named.extend(found.entries.values().flat_map(|entry| &entry.values).map(|value| value.address.canonical().clone()));
+        for address in named {
+            slice.subjects.insert(Subject::Link(address.clone()));
+            slice.subjects.insert(Subject::Member(address.clone()));
+            slice.subjects.insert(Subject::Address(address));
+        }
+        slice.subjects.insert(Subject::Settings(connection.namespace.clone()));
+        Ok(entries)
     }
 
     /// Which domains are about to go or to change hands: they need more rows.
@@ -242,6 +308,9 @@ impl<S: Surroundings> Engine<S> {
             {
                 self.roster.found(key);
             }
+            if let Change::DeleteConnection { namespace, .. } = change {
+                self.connection_gone(namespace);
+            }
             if let Change::PutCredential { address, .. } = change {
                 for key in self.roster.claimants(&Subject::Address(address.clone())).cloned().collect::<Vec<_>>() {
                     self.passwords.in_force(&key);
@@ -262,7 +331,11 @@ impl<S: Surroundings> Engine<S> {
         for (at, subject) in plan.moments {
             moments.entry(subject).and_modify(|first| *first = at.min(*first)).or_insert(at);
         }
-        for subject in scope.slice.subjects.iter().filter(|s| matches!(s, Subject::Domain(_) | Subject::Address(_) | Subject::Absences(_)))
+        for subject in scope
+            .slice
+            .subjects
+            .iter()
+            .filter(|s| matches!(s, Subject::Domain(_) | Subject::Address(_) | Subject::Absences(_) | Subject::Connection(..)))
         {
             self.schedule.set(subject.clone(), moments.remove(subject));
         }
@@ -274,6 +347,10 @@ impl<S: Surroundings> Engine<S> {
                 let rules = self.rules(&work.key.namespace, password.hashed);
                 self.passwords.begin(&work.key, &work.address, rules);
             }
+        }
+        // Of those that only say what becomes of an address nothing else was read.
+        for (connection, begin) in plan.runs.into_iter().filter(|(connection, _)| scope.slice.keys.contains(connection)) {
+            self.begin_run(&connection, begin);
         }
         for note in plan.notes {
             let _ = self.outbox.send(Outcome::Note(note)).await;
@@ -399,6 +476,7 @@ mod tests {
                 subjects: (0..subjects).map(address).collect(),
                 reported: (0..reported).map(address).collect(),
                 ended: (0..ended).map(key).collect(),
+                found: None,
             };
             let (mut parts, mut alone) = (vec![seed], 0);
             while let Some(seed) = parts.pop() {

@@ -5,7 +5,7 @@ use std::future::Future;
 
 use jiff::Timestamp;
 
-use super::Task;
+use super::{Chunk, RunEnded, Task};
 use crate::model::{Kind, ResourceKey, Secret};
 use crate::plan::desired::{Last, Resource, Work};
 use crate::plan::{Note, Verdict};
@@ -38,6 +38,10 @@ pub enum Input {
     Clock(Timestamp),
     /// What can be seen of a Secret.
     Secret { namespace: String, name: String, view: SecretView },
+    /// A directory run brings entries.
+    Entries(Box<Chunk>),
+    /// A directory run is over.
+    RunEnded(Box<RunEnded>),
     /// Work on a password is done.
     Worked { key: ResourceKey, task: Task, work: Work },
 }

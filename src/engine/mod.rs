@@ -11,11 +11,13 @@ mod counts;
 mod hashing;
 mod inbox;
 mod passwords;
+mod runs;
 mod schedule;
 mod sight;
 
 pub use inbox::{Input, Outcome, SecretView, Surroundings};
 pub use passwords::{FingerprintKey, Task};
+pub use runs::{Chunk, RunEnded};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -58,6 +60,8 @@ pub trait Observer: Send + Sync {
     fn password(&self, result: &'static str, took: Duration);
     /// How many resources of a kind rows name and no list has (U6).
     fn missing(&self, kind: Kind, count: usize);
+    /// A directory run ended.
+    fn directory_run(&self, connection: &ResourceKey, record: &crate::plan::directory::rows::RunRecord);
 }
 
 /// The loop's state.
@@ -99,6 +103,9 @@ pub struct Engine<S> {
     released: BTreeSet<ResourceKey>,
     /// What broke a batch, until it is tried again.
     set_aside: Vec<(Instant, batch::Seed)>,
+    runs: runs::Runs,
+    /// Where what works apart sends what it comes to.
+    inbox: mpsc::Sender<Input>,
 }
 
 /// What the engine is started with.
@@ -119,6 +126,7 @@ pub struct Start<S> {
 impl<S: Surroundings> Engine<S> {
     pub fn new(start: Start<S>) -> Self {
         let watched = start.expected.iter().map(|(_, namespace)| namespace.clone()).filter(|namespace| !namespace.is_empty()).collect();
+        let inbox = start.inbox.clone();
         let passwords = Passwords::new(start.fingerprint_key, start.leader.store().clone(), start.inbox, start.observer.clone());
         Self {
             leader: start.leader,
@@ -148,6 +156,8 @@ impl<S: Surroundings> Engine<S> {
             rest_until: None,
             released: BTreeSet::new(),
             set_aside: Vec::new(),
+            runs: runs::Runs::default(),
+            inbox,
         }
     }
 
@@ -163,12 +173,12 @@ impl<S: Surroundings> Engine<S> {
                 () = stop.cancelled() => return Ok(()),
                 input = inbox.recv() => match input {
                     None => return Ok(()),
-                    Some(input) => self.absorb(input),
+                    Some(input) => self.absorb(input).await,
                 },
                 () = sleep_until(wake) => {}
             }
             while let Ok(input) = inbox.try_recv() {
-                self.absorb(input);
+                self.absorb(input).await;
             }
             self.collect_due();
             if self.older && !self.is_resting() {
@@ -183,6 +193,9 @@ impl<S: Surroundings> Engine<S> {
             }
             if !self.has_work() && self.ready() {
                 self.calm().await?;
+                if let Some(chunk) = self.runs.chunks.pop_front() {
+                    self.bring(chunk, &stop).await?;
+                }
             }
         }
     }
@@ -250,10 +263,13 @@ impl<S: Surroundings> Engine<S> {
         if self.has_work() && self.has_listed_all() {
             return Some(self.begins_at());
         }
+        if !self.runs.chunks.is_empty() && self.has_listed_all() {
+            return Some(Instant::now());
+        }
         let aside = self.set_aside.iter().map(|(at, _)| *at).min();
         let sight = self.has_listed_all().then(|| self.sight.next());
         let answer = self.answer_by.filter(|_| !self.answering && self.has_listed_all());
-        [self.schedule.next(), self.counting.next(), aside, sight, answer].into_iter().flatten().min()
+        [self.schedule.next(), self.counting.next(), self.runs.next(), aside, sight, answer].into_iter().flatten().min()
     }
 
     fn collect_due(&mut self) {
@@ -263,6 +279,9 @@ impl<S: Surroundings> Engine<S> {
             subjects.insert(subject);
         }
         self.sight.collect_due(&self.listed);
+        for connection in self.runs.take_due() {
+            self.touch(connection);
+        }
         for domain in self.counting.take_due() {
             self.touch_domain(&domain);
         }
@@ -287,8 +306,10 @@ impl<S: Surroundings> Engine<S> {
         self.dirty.insert((place.0, place.1, key));
     }
 
-    fn absorb(&mut self, input: Input) {
+    async fn absorb(&mut self, input: Input) {
         match input {
+            Input::Entries(chunk) => self.runs.chunks.push_back(*chunk),
+            Input::RunEnded(ended) => self.run_ended(*ended).await,
             Input::Applied(resource) => self.applied(*resource),
             Input::Told { key, last } => {
                 if let Some(slot) = self.roster.get_mut_last(&key) {
@@ -296,6 +317,7 @@ impl<S: Surroundings> Engine<S> {
                 }
             }
             Input::Gone { key, seen } => {
+                self.end_run(&key);
                 for other in self.roster.remove(&key, seen) {
                     self.touch(other);
                 }
@@ -338,6 +360,7 @@ impl<S: Surroundings> Engine<S> {
                 self.secrets.insert((namespace.clone(), name.clone()), view);
                 for key in self.users_of_secret(&namespace, &name) {
                     self.offer(&key);
+                    self.offer_to_connection(&key);
                     self.touch(key);
                 }
             }
@@ -359,10 +382,10 @@ impl<S: Surroundings> Engine<S> {
             }
             return;
         }
-        let secret = match &resource.declared {
-            Ok(Declared::Address(declared)) => declared.password.as_ref().map(|password| password.secret.clone()),
-            _ => None,
-        };
+        if self.roster.get(&key).is_some_and(|known| known.generation != resource.generation || resource.deleting) {
+            self.end_run(&key);
+        }
+        let secrets = resource.declared.as_ref().map(Declared::secrets).unwrap_or_default();
         if self.roster.is_missing(&key) {
             self.subjects.insert(Subject::Absences(key.namespace.clone()));
         }
@@ -370,16 +393,17 @@ impl<S: Surroundings> Engine<S> {
             self.touch(other);
         }
         self.offer_by_policy(&key);
-        if let Some(secret) = secret {
+        for secret in secrets {
             self.secret_users.entry((key.namespace.clone(), secret.clone())).or_default().insert(key.clone());
             self.surroundings.wants_secret(&key.namespace, &secret);
             self.offer(&key);
+            self.offer_to_connection(&key);
         }
         self.touch(key);
     }
 
     fn users_of_secret(&mut self, namespace: &str, name: &str) -> Vec<ResourceKey> {
-        let uses = |declared: &Declared| matches!(declared, Declared::Address(a) if a.password.as_ref().is_some_and(|p| p.secret == name));
+        let uses = |declared: &Declared| declared.secrets().iter().any(|secret| secret == name);
         let Some(users) = self.secret_users.get_mut(&(namespace.to_owned(), name.to_owned())) else { return Vec::new() };
         users.retain(|key| self.roster.get(key).is_some_and(|resource| resource.declared.as_ref().is_ok_and(uses)));
         users.iter().cloned().collect()

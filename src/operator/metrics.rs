@@ -1,7 +1,8 @@
 //! What the controller counts and measures, for Prometheus. One method for each thing that happens; names, units and labels are in
-//! here. No label carries an address or a name of anybody's making: kinds, results and functions only, so that the series stay few
-//! and tell nothing about people.
+//! here. No label carries an address or a name of anybody's making, so that the series stay few and tell nothing about people; those of
+//! directory connections alone name whom they are about ([`directory`]).
 
+mod directory;
 mod labels;
 
 use std::sync::Arc;
@@ -15,7 +16,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::model::Kind;
+use crate::model::{Kind, ResourceKey};
+use crate::plan::directory::rows::RunRecord;
+use directory::DirectoryMetrics;
 use labels::{ByCall, ByFunction, ByKind, ByKindAndCondition, ByKindAndResult, ByReason, ByResult, ByVerbAndKind};
 
 pub use labels::{Ended, Hashed};
@@ -60,6 +63,7 @@ pub struct Metrics {
     unknown_addresses: Family<ByFunction, Counter>,
     passwords: Family<ByResult, Counter>,
     hash_duration: Histogram,
+    directory: DirectoryMetrics,
 }
 
 impl Default for Metrics {
@@ -98,6 +102,7 @@ impl Metrics {
             unknown_addresses: Family::default(),
             passwords: Family::default(),
             hash_duration: seconds(),
+            directory: DirectoryMetrics::register(&mut all),
         };
         all.register("leader", "1 while this process writes the store, else 0", metrics.leader.clone());
         all.register("reconciles", "Reconciles by kind and how they ended", metrics.reconciles.clone());
@@ -227,6 +232,11 @@ impl Metrics {
     pub fn unknown_addresses(&self, function: &str, total: u64) {
         let counter = self.unknown_addresses.get_or_create_owned(&ByFunction { function: function.to_owned() });
         counter.inner().store(total, Ordering::Relaxed);
+    }
+
+    /// A directory run ended.
+    pub fn directory_run(&self, connection: &ResourceKey, record: &RunRecord) {
+        self.directory.run_ended(connection, record);
     }
 
     /// A password was looked at; `took` is what hashing or comparing cost.

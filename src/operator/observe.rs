@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::metrics::{Ended, Hashed, Metrics};
 use crate::engine::Observer;
-use crate::model::Kind;
+use crate::model::{Kind, ResourceKey};
+use crate::plan::directory::rows::RunRecord;
 use crate::store::StoreError;
 
 impl Observer for Metrics {
@@ -34,6 +35,10 @@ impl Observer for Metrics {
 
     fn missing(&self, kind: Kind, count: usize) {
         self.missing(kind, i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    fn directory_run(&self, connection: &ResourceKey, record: &RunRecord) {
+        self.directory_run(connection, record);
     }
 
     fn settled(&self, took: Duration) {

@@ -8,8 +8,9 @@ use super::shadow::{Shadow, Transition};
 use super::status::Status;
 use crate::api::{self, names};
 use crate::plan::desired::Action;
+use crate::plan::directory::rows::RunRecord;
 use crate::plan::reason::{Disposition, Reason};
-use crate::plan::verdict::{AddressDetail, Detail, HeldPlan};
+use crate::plan::verdict::{AddressDetail, ConnectionDetail, Detail, HeldPlan};
 use crate::plan::{Verdict, verdict};
 
 /// Something that changed, for an Event.
@@ -88,6 +89,46 @@ pub fn status(verdict: &Verdict, shadow: &Shadow, now: Timestamp) -> Status {
             }),
             last_handled: requested(),
         }),
+        Detail::Connection(detail) => {
+            let ConnectionDetail { last_run, last_complete, last_successful, held_leavers, held_holders } = &**detail;
+            let handled = api::DirectoryConnectionLastHandled { requested_at: token(Action::RequestedAt), approve: token(Action::Approve) };
+            Status::from(api::DirectoryConnectionStatus {
+                observed_generation,
+                conditions,
+                last_run: last_run.as_ref().map(run),
+                last_complete_run: last_complete.map(time),
+                last_successful_run: last_successful.map(time),
+                held_plan: held_leavers.as_ref().map(held_plan),
+                held_holders: held_holders.as_ref().map(held_plan),
+                last_handled: (!verdict.handled.is_empty()).then_some(handled),
+            })
+        }
+    }
+}
+
+fn run(record: &RunRecord) -> api::DirectoryRun {
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let RunRecord { started_at, finished_at, server, mode, complete, counts, problem: _, reports } = record;
+    api::DirectoryRun {
+        started_at: Some(time(*started_at)),
+        finished_at: Some(time(*finished_at)),
+        server: filled(server),
+        mode: filled(mode),
+        complete: *complete,
+        read: number(counts.read),
+        skipped: number(counts.skipped),
+        created: number(counts.created),
+        updated: number(counts.updated),
+        unchanged: number(counts.unchanged),
+        linked: number(counts.linked),
+        relinked: number(counts.relinked),
+        unlinked: number(counts.unlinked),
+        disabled: number(counts.disabled),
+        enabled: number(counts.enabled),
+        missing: number(counts.missing),
+        held: number(counts.held),
+        reported: number(counts.reported),
+        reports: reports.iter().take(names::MOST_REPORTS).map(|report| report.chars().take(names::LONGEST_REPORT).collect()).collect(),
     }
 }
 
@@ -115,7 +156,7 @@ fn address(
         observed_generation,
         conditions,
         origin: serde_json::from_value(Value::String(detail.origin.clone())).ok(),
-        global_name: None,
+        global_name: filled(&detail.global_name),
         alias_of: filled(&detail.alias_of),
         aliases: detail.aliases.clone(),
         alias_count: Some(number(detail.alias_count)),

@@ -59,6 +59,7 @@ statuses! {
     AliasLink AliasLinkStatus
     DelegateMailbox DelegateMailboxStatus
     AdminRole AdminRoleStatus
+    DirectoryConnection DirectoryConnectionStatus
 }
 
 impl Status {

@@ -88,6 +88,7 @@ watched! {
     AliasLink AliasLinkSpec AliasLinkStatus
     DelegateMailbox DelegateMailboxSpec DelegateMailboxStatus
     AdminRole AdminRoleSpec AdminRoleStatus
+    DirectoryConnection DirectoryConnectionSpec DirectoryConnectionStatus
 }
 
 /// One watch.

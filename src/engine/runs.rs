@@ -1,0 +1,227 @@
+//! Runs of directory connections: one at a time for each, begun when a plan says that it is due (SPEC 8). A run reads in a task of its own
+//! and hands what changed to the engine in chunks, which it plans when nothing else is to do: a hundred thousand users never delay one
+//! resource.
+
+mod conclude;
+mod one;
+mod progress;
+mod verdict;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Engine, Outcome, SecretView, Surroundings};
+use crate::directory::Credentials;
+use crate::model::{CanonicalAddress, Kind, ResourceKey, SecretKey};
+use crate::plan::Subject;
+use crate::plan::desired::{ConnectionDeclared, Declared, SecretState, Violation};
+use crate::plan::directory::rows::RunRecord;
+use crate::plan::directory::{Account, Begin, Found};
+use crate::plan::reason::Reason;
+use one::Run;
+
+/// How long after a run that could not be written down it is tried again.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Entries that a run wants planned.
+#[derive(Debug)]
+pub struct Chunk {
+    pub connection: ResourceKey,
+    pub found: Found,
+    pub reply: oneshot::Sender<Result<Account, String>>,
+}
+
+/// A run is over.
+#[derive(Debug)]
+pub struct RunEnded {
+    pub connection: ResourceKey,
+    pub came_to: CameTo,
+    /// Addresses that the guard let pass: they are to be planned.
+    pub concerned: Vec<CanonicalAddress>,
+    /// Connections that want an address which this one misses from now on (Y8).
+    pub heirs: Vec<ResourceKey>,
+    /// The domains whose freshness it changed.
+    pub covered: Vec<crate::model::DomainName>,
+}
+
+/// What became of a run.
+#[derive(Debug)]
+pub enum CameTo {
+    /// It was written down.
+    Record(Box<RunRecord>),
+    /// What waits for a yes was judged anew.
+    Judged,
+    /// It could not be written down, or was cut short.
+    Nothing,
+}
+
+/// What runs, and what it brought.
+#[derive(Default)]
+pub(super) struct Runs {
+    running: BTreeMap<ResourceKey, Running>,
+    pub chunks: VecDeque<Chunk>,
+    again: BTreeMap<ResourceKey, Instant>,
+}
+
+struct Running {
+    stop: CancellationToken,
+    /// What was asked for meanwhile.
+    then: Option<Begin>,
+}
+
+impl Runs {
+    pub fn next(&self) -> Option<Instant> {
+        self.again.values().min().copied()
+    }
+
+    pub fn take_due(&mut self) -> Vec<ResourceKey> {
+        let now = Instant::now();
+        let due: Vec<_> = self.again.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
+        self.again.retain(|_, at| *at > now);
+        due
+    }
+}
+
+impl<S: Surroundings> Engine<S> {
+    /// Begins a run, or only judges anew what waits for a yes.
+    pub(super) fn begin_run(&mut self, key: &ResourceKey, begin: Begin) {
+        if let Some(running) = self.runs.running.get_mut(key) {
+            if begin != Begin::Due {
+                running.then = running.then.max(Some(begin));
+            }
+            return;
+        }
+        let Some(resource) = self.roster.get(key) else { return };
+        let approve = resource.actions.0.get(&crate::plan::desired::Action::Approve).cloned();
+        let Some(Declared::Connection(declared)) = resource.active() else { return };
+        let Some(credentials) = self.credentials(key, declared) else { return };
+        let stop = CancellationToken::new();
+        let run = Run {
+            leader: self.leader.clone(),
+            key: key.clone(),
+            declared: declared.as_ref().clone(),
+            credentials,
+            approve,
+            inbox: self.inbox.clone(),
+            stop: stop.clone(),
+        };
+        self.runs.running.insert(key.clone(), Running { stop, then: None });
+        let (inbox, connection) = (self.inbox.clone(), key.clone());
+        tokio::spawn(async move {
+            let ended =
+                match tokio::spawn(async move { if begin == Begin::Judge { run.judge_only().await } else { run.read().await } }).await {
+                    Ok(ended) => ended,
+                    Err(error) => {
+                        tracing::error!(%connection, %error, "a directory run broke");
+                        RunEnded { connection, came_to: CameTo::Nothing, concerned: Vec::new(), heirs: Vec::new(), covered: Vec::new() }
+                    }
+                };
+            let _ = inbox.send(super::Input::RunEnded(Box::new(ended))).await;
+        });
+    }
+
+    /// What its Secrets say, if they can be had.
+    fn credentials(&self, key: &ResourceKey, declared: &ConnectionDeclared) -> Option<Credentials> {
+        let value = |secret: &SecretKey| match self.secrets.get(&(key.namespace.clone(), secret.name.clone())) {
+            Some(SecretView::Values(values)) => values.get(&secret.key).cloned(),
+            _ => None,
+        };
+        let ca = match &declared.access.ca {
+            Some(secret) => Some(value(secret)?.expose().clone()),
+            None => None,
+        };
+        Some(Credentials { password: value(&declared.access.bind_password)?, ca })
+    }
+
+    /// Tells a connection whether its Secrets can be had (P1, Y9).
+    pub(super) fn offer_to_connection(&mut self, key: &ResourceKey) {
+        let Some(resource) = self.roster.get(key) else { return };
+        let Ok(Declared::Connection(declared)) = &resource.declared else { return };
+        let mut state = SecretState::Ready;
+        for secret in std::iter::once(&declared.access.bind_password).chain(&declared.access.ca) {
+            match secret_state(secret, self.secrets.get(&(key.namespace.clone(), secret.name.clone()))) {
+                SecretState::Ready => {}
+                other => {
+                    state = other;
+                    break;
+                }
+            }
+        }
+        self.roster.set_connection_secrets(key, state);
+    }
+
+    /// The resource is gone or frozen, or says something else: what runs for it ends at the next page.
+    pub(super) fn end_run(&mut self, key: &ResourceKey) {
+        if let Some(running) = self.runs.running.get(key) {
+            running.stop.cancel();
+        }
+    }
+
+    pub(super) async fn run_ended(&mut self, ended: RunEnded) {
+        let then = self.runs.running.remove(&ended.connection).and_then(|running| running.then);
+        match &ended.came_to {
+            CameTo::Nothing => drop(self.runs.again.insert(ended.connection.clone(), Instant::now() + AGAIN)),
+            CameTo::Judged => {}
+            CameTo::Record(record) => {
+                self.observer.directory_run(&ended.connection, record);
+                if let Some(note) = verdict::completion(&ended.connection, record) {
+                    let _ = self.outbox.send(Outcome::Note(note)).await;
+                }
+            }
+        }
+        self.subjects.extend(ended.concerned.into_iter().map(Subject::Address));
+        for domain in &ended.covered {
+            self.touch_domain(domain);
+        }
+        self.touch(ended.connection.clone());
+        for heir in &ended.heirs {
+            self.begin_run(heir, Begin::Requested);
+        }
+        if let Some(begin) = then {
+            self.begin_run(&ended.connection, begin);
+        }
+    }
+
+    /// Nobody who declares an address of a connection that is no more hears of it otherwise.
+    pub(super) fn connection_gone(&mut self, namespace: &str) {
+        let keys: Vec<_> = self
+            .roster
+            .resources()
+            .filter(|resource| {
+                resource.key.namespace == namespace && matches!(resource.key.kind, Kind::EmailAddress | Kind::InternalDomain)
+            })
+            .map(|resource| resource.key.clone())
+            .collect();
+        for key in keys {
+            self.touch(key);
+        }
+    }
+}
+
+fn secret_state(secret: &SecretKey, view: Option<&SecretView>) -> SecretState {
+    let refuse = |reason, message: String| SecretState::Refused(Violation::new(reason, message));
+    match view {
+        None => SecretState::Unread,
+        Some(SecretView::Forbidden(message)) => refuse(Reason::SecretNotFound, message.clone()),
+        Some(SecretView::Absent) => refuse(
+            Reason::SecretNotFound,
+            format!(
+                "the Secret {} does not exist; it is taken as soon as it is there with the label mailroster.dev/readable=true",
+                secret.name
+            ),
+        ),
+        Some(SecretView::Unlabelled) => refuse(
+            Reason::SecretNotReadable,
+            format!(
+                "the Secret {0} is not meant for mailroster; set the label: kubectl label secret {0} mailroster.dev/readable=true",
+                secret.name
+            ),
+        ),
+        Some(SecretView::Values(values)) if values.contains_key(&secret.key) => SecretState::Ready,
+        Some(SecretView::Values(_)) => refuse(Reason::SecretNotFound, format!("the Secret {} has no key {:?}", secret.name, secret.key)),
+    }
+}

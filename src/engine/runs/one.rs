@@ -1,0 +1,258 @@
+//! One run: what changed since the last one where the server can tell, all of it where it can't or a day has passed; then what follows
+//! from absence, and how it went.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::progress::Progress;
+use super::verdict::{Scope, missing, same_scope};
+use super::{CameTo, Chunk, RunEnded};
+use crate::directory::{self, Credentials, Gone, Page};
+use crate::engine::Input;
+use crate::model::{Complete, DomainName, EntryId, ResourceKey};
+use crate::plan::desired::ConnectionDeclared;
+use crate::plan::directory::Found;
+use crate::plan::directory::rows::{ConnectionRow, Mark, Problem};
+use crate::plan::reason::Reason;
+use crate::store::{Absences, Leader, StoreError};
+
+/// Entries that are planned together at the most.
+const CHUNK: usize = 500;
+/// Pages that wait for being looked at.
+const PAGES: usize = 2;
+
+/// All that a run needs.
+pub(super) struct Run {
+    pub leader: Arc<Leader>,
+    pub key: ResourceKey,
+    pub declared: ConnectionDeclared,
+    pub credentials: Credentials,
+    /// The hash that its annotation names.
+    pub approve: Option<String>,
+    pub inbox: mpsc::Sender<Input>,
+    pub stop: CancellationToken,
+}
+
+/// Why a run comes to nothing.
+pub(super) enum Break {
+    /// Shutting down, or the resource changed.
+    Stopped,
+    Store(StoreError),
+    /// A chunk could not be planned.
+    Refused(String),
+}
+
+impl From<StoreError> for Break {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// How reading went, for its record.
+pub(super) struct Read {
+    pub started_at: Timestamp,
+    pub server: String,
+    /// `Full`, or the mechanism of [`Mark`].
+    pub mode: String,
+    pub problem: Option<Problem>,
+    pub domains: Vec<DomainName>,
+}
+
+impl Run {
+    /// Reads the directory and brings its entries into force.
+    pub async fn read(self) -> RunEnded {
+        match self.read_and_conclude().await {
+            Ok(ended) => ended,
+            Err(reason) => {
+                let connection = &self.key;
+                match reason {
+                    Break::Stopped => tracing::info!(%connection, "a directory run was cut short"),
+                    Break::Store(error) => {
+                        tracing::warn!(%connection, %error, "a directory run could not use the store; it is tried again");
+                    }
+                    Break::Refused(reason) => {
+                        tracing::warn!(%connection, reason, "a directory run could not be planned; it is tried again");
+                    }
+                }
+                RunEnded { connection: self.key, came_to: CameTo::Nothing, concerned: Vec::new(), heirs: Vec::new(), covered: Vec::new() }
+            }
+        }
+    }
+
+    async fn read_and_conclude(&self) -> Result<RunEnded, Break> {
+        let store = self.leader.store();
+        let started_at = store.now().await?;
+        let mut state = store.connection_state(&self.key).await?;
+        let mut domains = store.domains_of(&self.key.namespace).await?;
+        domains.retain(|domain| self.declared.domains.is_empty() || self.declared.domains.contains(domain));
+        let frame = self.declared.access.frame(&domains);
+        let mapping = format!("{frame} {} {}", self.declared.link_aliases, self.declared.acknowledge_disabled);
+        let mut progress = Progress::new(store.known_entries(&self.key).await?, state.mapping == mapping);
+        let mut read = Read { started_at, server: String::new(), mode: String::new(), problem: None, domains };
+        let full_is_due = state.last_full.is_none_or(|last| last.saturating_add(self.declared.full_interval).unwrap_or(last) <= started_at);
+        let mark = state.mark.clone().filter(|_| !self.declared.full_only && progress.same_mapping && state.new_frame.is_empty());
+        let told = match mark {
+            Some(mark) => self.what_changed(&mut progress, &mut state, &mut read, mark).await?,
+            None => false,
+        };
+        // What the server did not tell although it told what changed is drift.
+        if !told || full_is_due {
+            let before = (progress.counts.handed_over, told);
+            self.all(&mut progress, &mut state, &mut read, &frame).await?;
+            let untold = progress.counts.handed_over - before.0;
+            if before.1 && untold > 0 {
+                progress.report(format!("{untold} entries had changed without the server's telling so"));
+            }
+        }
+        if read.problem.is_none() {
+            state.mapping = mapping;
+        }
+        self.conclude(progress, state, read).await
+    }
+
+    /// An incremental read. False: the marks are of no use, and all has to be read.
+    async fn what_changed(&self, progress: &mut Progress, state: &mut ConnectionRow, read: &mut Read, mark: Mark) -> Result<bool, Break> {
+        let (pages, arriving) = mpsc::channel::<Page>(PAGES);
+        let reading = directory::changes(&self.declared.access, &self.credentials, read.started_at, &mark, pages);
+        let increment = self.taking(progress, reading, arriving).await?;
+        let (gone, next) = match increment.told {
+            Ok(told) => told,
+            Err(problem) if increment.server.is_empty() => {
+                // Nobody answers: a full read would hear the same.
+                read.problem = Some(problem);
+                return Ok(true);
+            }
+            Err(problem) => {
+                tracing::info!(connection = %self.key, reason = %problem.reason, problem.message, "what changed can't be told; reading all");
+                return Ok(false);
+            }
+        };
+        (read.server, read.mode) = (increment.server, mark.mechanism);
+        let few = std::mem::take(&mut progress.aside);
+        progress.later.extend(few);
+        let absences = match gone {
+            // What the server shows is no guess (Y7).
+            Gone::These(ids) => {
+                let gone: Vec<_> = ids.into_iter().filter(|id| progress.known.contains_key(id) && !progress.seen.contains(id)).collect();
+                Absences::Shown { gone, missed: self.declared.leavers.missed_runs }
+            }
+            Gone::AllBut(mut left) => {
+                left.extend(progress.seen.iter().cloned());
+                Absences::Told { missing: missing(&progress.known, &left) }
+            }
+        };
+        if !absences.is_empty() {
+            self.leader.miss(&self.key, &absences).await?;
+        }
+        progress.chunk = std::mem::take(&mut progress.later);
+        self.hand_over(progress, true).await?;
+        state.mark = Some(next);
+        Ok(true)
+    }
+
+    /// A full read.
+    async fn all(&self, progress: &mut Progress, state: &mut ConnectionRow, read: &mut Read, frame: &str) -> Result<(), Break> {
+        progress.seen = HashSet::new();
+        progress.counts.read = 0;
+        let (pages, arriving) = mpsc::channel::<Page>(PAGES);
+        let reading = directory::read(&self.declared.access, &self.credentials, read.started_at, pages);
+        let ending = self.taking(progress, reading, arriving).await?;
+        let server = ending.mark.as_ref().map_or("", |mark| &mark.server);
+        let proof = self.completeness(progress, state, &Scope { frame, server }, ending.complete);
+        (read.server, read.mode) = (ending.server, "Full".to_owned());
+        match proof {
+            Ok(proof) => {
+                let aside = std::mem::take(&mut progress.aside);
+                progress.later.extend(aside);
+                let missing = missing(&progress.known, &progress.seen);
+                if !missing.is_empty() || self.leader.store().misses_somebody(&self.key).await? {
+                    self.leader.miss(&self.key, &Absences::Complete { missing, proof }).await?;
+                }
+                state.mark = ending.mark;
+            }
+            Err(problem) => {
+                // What could be read goes in; what lacks a sign changes nothing.
+                progress.aside.clear();
+                read.problem = Some(problem);
+            }
+        }
+        progress.chunk = std::mem::take(&mut progress.later);
+        self.hand_over(progress, true).await
+    }
+
+    /// Takes in what a read brings while it reads on.
+    async fn taking<T>(
+        &self,
+        progress: &mut Progress,
+        reading: impl Future<Output = T>,
+        mut arriving: mpsc::Receiver<Page>,
+    ) -> Result<T, Break> {
+        let taking = async {
+            while let Some(page) = arriving.recv().await {
+                progress.take_page(page);
+                if progress.chunk.len() >= CHUNK {
+                    self.hand_over(progress, false).await?;
+                }
+            }
+            self.hand_over(progress, false).await
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => Err(Break::Stopped),
+            (read, taken) = futures::future::join(reading, taking) => taken.map(|()| read),
+        }
+    }
+
+    /// Has what waits planned, some at a time; those that wait for each other together, at the end.
+    async fn hand_over(&self, progress: &mut Progress, last: bool) -> Result<(), Break> {
+        while !progress.chunk.is_empty() {
+            if self.stop.is_cancelled() {
+                return Err(Break::Stopped);
+            }
+            let entries = progress.some(if last { usize::MAX } else { CHUNK });
+            let (reply, planned) = oneshot::channel();
+            let chunk = Chunk { connection: self.key.clone(), found: Found { entries: entries.clone(), last }, reply };
+            if self.inbox.send(Input::Entries(Box::new(chunk))).await.is_err() {
+                return Err(Break::Stopped);
+            }
+            match planned.await {
+                Ok(Ok(account)) => progress.account(&account, &entries),
+                Ok(Err(reason)) => return Err(Break::Refused(reason)),
+                Err(_) => return Err(Break::Stopped),
+            }
+        }
+        Ok(())
+    }
+
+    /// Y4, Y5: whether something may follow from absence.
+    fn completeness(
+        &self,
+        progress: &Progress,
+        state: &mut ConnectionRow,
+        scope: &Scope<'_>,
+        read: Result<Complete, Problem>,
+    ) -> Result<Complete, Problem> {
+        let proof = read?;
+        progress.signless.judge(&self.declared)?;
+        if progress.counts.unreadable > 0 {
+            let (count, who) = (progress.counts.unreadable, &self.declared.access.bind_dn);
+            let message = format!("{count} entries came without userAccountControl; may {who} read it?");
+            return Err(Problem { reason: Reason::AttributesHidden, message });
+        }
+        same_scope(state, scope)?;
+        Ok(proof)
+    }
+}
+
+impl Absences {
+    fn is_empty(&self) -> bool {
+        let ids: &[EntryId] = match self {
+            Self::Complete { missing, .. } | Self::Told { missing } => missing,
+            Self::Shown { gone, .. } => gone,
+        };
+        ids.is_empty()
+    }
+}

@@ -1,0 +1,106 @@
+//! What a run has seen so far: what reads as it did is done, the rest is to be planned.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::verdict::Signless;
+use crate::directory::Page;
+use crate::model::{Account as Logon, Entry, EntryId};
+use crate::plan::directory::Account;
+use crate::plan::directory::rows::RunCounts;
+use crate::store::Known;
+
+/// Entries that are kept for the end of a run at the most; a run with more of them can't be trusted.
+const KEPT: usize = 20_000;
+/// How many reports are kept.
+const REPORTS: usize = 10;
+
+/// What a run has seen so far.
+pub(super) struct Progress {
+    pub known: HashMap<EntryId, Known>,
+    /// What the directory says is mapped as it was when the digests were kept.
+    pub same_mapping: bool,
+    pub seen: HashSet<EntryId>,
+    pub signless: Signless,
+    pub chunk: BTreeMap<EntryId, Arc<Entry>>,
+    /// Brought again when all others were planned.
+    pub later: BTreeMap<EntryId, Arc<Entry>>,
+    /// They lack a sign that they had.
+    pub aside: BTreeMap<EntryId, Arc<Entry>>,
+    pub counts: RunCounts,
+    pub reports: Vec<String>,
+}
+
+impl Progress {
+    pub fn new(known: HashMap<EntryId, Known>, same_mapping: bool) -> Self {
+        Self {
+            known,
+            same_mapping,
+            seen: HashSet::new(),
+            signless: Signless::default(),
+            chunk: BTreeMap::new(),
+            later: BTreeMap::new(),
+            aside: BTreeMap::new(),
+            counts: RunCounts::default(),
+            reports: Vec::new(),
+        }
+    }
+
+    pub fn report(&mut self, text: String) {
+        self.counts.reported += 1;
+        if self.reports.len() < REPORTS {
+            self.reports.push(text);
+        }
+    }
+
+    /// Takes in a page.
+    pub fn take_page(&mut self, page: Page) {
+        page.unreadable.into_iter().for_each(|text| self.report(text));
+        page.entries.into_iter().for_each(|entry| self.take(entry));
+    }
+
+    /// Takes in an entry: what reads as it did is done.
+    fn take(&mut self, entry: Entry) {
+        self.counts.read += 1;
+        let known = self.known.get(&entry.id);
+        self.counts.unreadable += u64::from(entry.account == Logon::Unreadable);
+        if !self.seen.insert(entry.id.clone()) {
+            return;
+        }
+        let lacks = self.signless.note(&entry, known);
+        if self.same_mapping && known.is_some_and(|known| known.holds && known.digest == Some(entry.digest)) {
+            self.counts.unchanged += 1;
+            return;
+        }
+        self.counts.handed_over += 1;
+        let entry = Arc::new(entry);
+        if !lacks {
+            self.chunk.insert(entry.id.clone(), entry);
+        } else if self.aside.len() < KEPT {
+            self.aside.insert(entry.id.clone(), entry);
+        }
+    }
+
+    pub fn account(&mut self, account: &Account, entries: &BTreeMap<EntryId, Arc<Entry>>) {
+        for id in account.deferred.iter().take(KEPT.saturating_sub(self.later.len())) {
+            if let Some(entry) = entries.get(id) {
+                self.later.insert(id.clone(), entry.clone());
+            }
+        }
+        self.counts.add(&account.counts);
+        // The counts have them already.
+        let room = REPORTS.saturating_sub(self.reports.len());
+        self.reports.extend(account.reports.iter().take(room).cloned());
+    }
+
+    /// At most so many entries that wait for being planned.
+    pub fn some(&mut self, count: usize) -> BTreeMap<EntryId, Arc<Entry>> {
+        match self.chunk.keys().nth(count).cloned() {
+            None => std::mem::take(&mut self.chunk),
+            Some(first) => {
+                let rest = self.chunk.split_off(&first);
+                std::mem::replace(&mut self.chunk, rest)
+            }
+        }
+    }
+}
