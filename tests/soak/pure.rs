@@ -126,7 +126,15 @@ async fn everything(world: &World, roster: &Roster, store: &Store, missing_in: B
         _ => None,
     });
     let purging = roster.purging(&slice);
-    Ok(Scope { slice, count: domains, leaving: leaving.collect(), handing_over: BTreeSet::new(), purging, missing_in })
+    Ok(Scope {
+        slice,
+        count: domains,
+        leaving: leaving.collect(),
+        handing_over: BTreeSet::new(),
+        purging,
+        missing_in,
+        entries: BTreeSet::new(),
+    })
 }
 
 /// The uids that the engine would ask for.

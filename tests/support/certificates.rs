@@ -1,4 +1,5 @@
-//! The certificates of one run: a CA, the API server's, an administrator's, and the key that signs service-account tokens.
+//! The certificates of one run: a CA, the API server's, an administrator's, and the key that signs service-account tokens. And authorities
+//! of their own for other servers.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -25,16 +26,11 @@ pub struct Pair {
 impl Certificates {
     pub fn write(folder: &Path) -> Self {
         fs::create_dir_all(folder).expect("a folder for certificates");
-        let mut parameters = CertificateParams::default();
-        parameters.distinguished_name = name("mailroster test authority", None);
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-        let authority = CertifiedIssuer::self_signed(parameters, new_key()).expect("a certificate authority");
+        let Authority(authority) = Authority::new("mailroster test authority");
 
         let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost", "127.0.0.1", "10.0.0.1"];
-        let mut server = CertificateParams::new(names.map(str::to_owned)).expect("names");
+        let mut server = server(&names);
         server.distinguished_name = name("kube-apiserver", None);
-        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
 
         let mut administrator = CertificateParams::default();
         administrator.distinguished_name = name("administrator", Some("system:masters"));
@@ -54,6 +50,42 @@ impl Certificates {
             service_account_public_key,
         }
     }
+}
+
+/// Who signs certificates.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    pub fn new(common: &str) -> Self {
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name = name(common, None);
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        Self(CertifiedIssuer::self_signed(parameters, new_key()).expect("a certificate authority"))
+    }
+
+    pub fn pem(&self) -> String {
+        self.0.as_ref().pem()
+    }
+
+    /// A server's certificate and key, as PEM files.
+    pub fn issue(&self, folder: &Path, file: &str, names: &[&str]) -> Pair {
+        issue(folder, file, &server(names), &self.0)
+    }
+
+    /// The same for one that has expired.
+    pub fn issue_expired(&self, folder: &Path, file: &str, names: &[&str]) -> Pair {
+        let mut parameters = server(names);
+        parameters.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        issue(folder, file, &parameters, &self.0)
+    }
+}
+
+fn server(names: &[&str]) -> CertificateParams {
+    let mut parameters = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).expect("names");
+    parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    parameters
 }
 
 fn issue(folder: &Path, file: &str, parameters: &CertificateParams, authority: &CertifiedIssuer<'_, KeyPair>) -> Pair {

@@ -1,4 +1,5 @@
-//! The real servers that tests, the demo, the soak and the benchmarks run on: a Kubernetes control plane, Postgres, the controller's own process.
+//! The real servers that tests, the demo, the soak and the benchmarks run on: a Kubernetes control plane, Postgres, two LDAP
+//! servers, the controller's own process.
 //!
 //! One control plane and one Postgres serve all tests of a process; a test gets a namespace and a database of its own. Every server
 //! ends with the process that started it, however that ends. Nothing here decides anything about mail: it starts, asks and waits.
@@ -18,6 +19,8 @@ pub mod proxy;
 pub mod resources;
 pub mod rights;
 pub mod roster;
+pub mod samba;
+pub mod slapd;
 pub mod tools;
 pub mod wait;
 pub mod wire;
@@ -28,6 +31,8 @@ pub use database::Database;
 pub use operator::Operator;
 pub use postgres::Postgres;
 pub use proxy::Proxy;
+pub use samba::Samba;
+pub use slapd::Slapd;
 pub use wait::eventually;
 pub use wire::Wire;
 
@@ -49,6 +54,21 @@ pub async fn control_plane() -> &'static ControlPlane {
 pub async fn postgres() -> &'static Postgres {
     static SHARED: OnceCell<Result<Postgres, String>> = OnceCell::const_new();
     shared(&SHARED, async || Postgres::start(folder::run()).await).await
+}
+
+/// The LDAP server of this test process.
+pub async fn slapd() -> &'static Slapd {
+    static SHARED: OnceCell<Result<Slapd, String>> = OnceCell::const_new();
+    shared(&SHARED, async || Slapd::start(folder::run()).await).await
+}
+
+/// The domain controller of this test process; None: only root can have one.
+pub async fn samba() -> Option<&'static Samba> {
+    static SHARED: OnceCell<Result<Samba, String>> = OnceCell::const_new();
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    Some(shared(&SHARED, async || Samba::start(folder::run()).await).await)
 }
 
 /// A database of the test's own: migrated, empty.

@@ -1,0 +1,133 @@
+//! A tenant with a directory of its own.
+
+use crate::support::{self, Slapd, eventually, slapd, wait::PATIENCE};
+use crate::tenant::Tenant;
+use serde_json::Value;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A connection that reads all at each run.
+pub const FULL: &str = "changeDetection: Full";
+
+pub struct Corp {
+    pub tenant: Tenant,
+    pub slapd: &'static Slapd,
+    /// The tenant's own part of the directory.
+    pub base: String,
+    runs: AtomicU32,
+}
+
+impl Corp {
+    /// A tenant with a domain, and a connection that runs when it is asked to: `more` goes into its spec.
+    pub async fn new(more: &str) -> Self {
+        let corp = Self::without_connection().await;
+        corp.connect("corp", more).await;
+        corp
+    }
+
+    pub async fn without_connection() -> Self {
+        let tenant = Tenant::with("InternalDomain/acme {domain: acme.example}").await;
+        let slapd = support::slapd().await;
+        Self { base: slapd.fresh_base(), tenant, slapd, runs: AtomicU32::new(0) }
+    }
+
+    /// The connection and its Secret.
+    pub async fn connect(&self, name: &str, more: &str) {
+        let yaml = format!(
+            "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}-ldap, labels: {{mailroster.dev/readable: \"true\"}}}}\nstringData: {{password: {}}}\n",
+            slapd::PASSWORD
+        );
+        self.tenant.cluster.apply(&self.tenant.namespace, &yaml).await;
+        self.tenant.apply(&format!("DirectoryConnection/{name} {}", self.spec(name, more))).await;
+    }
+
+    /// All of a spec; what `more` says comes last and wins.
+    pub fn spec(&self, name: &str, more: &str) -> String {
+        let mut spec: Value = serde_yaml::from_str(&format!(
+            "{{type: OpenLDAP, urls: ['ldap://127.0.0.1:{}'], tls: {{mode: None}}, bind: {{dn: 'cn=sync,{}', passwordSecretRef: {{name: {name}-ldap, key: password}}}},
+              baseDN: '{}', userFilter: '(objectClass=user)', groupFilter: '(objectClass=group)', interval: 24h, attributes: {{aliases: proxyAddresses}}}}",
+            self.slapd.ldap(),
+            slapd::SUFFIX,
+            self.base
+        ))
+        .expect("a spec");
+        let more: Value = serde_yaml::from_str(&format!("{{{more}}}")).expect("more of a spec");
+        spec.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        spec.to_string()
+    }
+
+    /// Adds people: `name proxy address, …`, a line each.
+    pub fn add(&self, people: &str) {
+        self.slapd
+            .add(&people.lines().filter(|line| !line.trim().is_empty()).map(|line| self.person(line.trim(), "user")).collect::<String>());
+    }
+
+    pub fn add_groups(&self, groups: &str) {
+        self.slapd.add(&groups.lines().map(|line| self.person(line.trim(), "group")).collect::<String>());
+    }
+
+    fn person(&self, line: &str, class: &str) -> String {
+        let (name, addresses) = line.split_once(' ').expect("a name and addresses");
+        let addresses: String = addresses.split(',').map(|address| format!("proxyAddresses: {}\n", address.trim())).collect();
+        let surname = if class == "user" { "sn: x\n" } else { "" };
+        format!("dn: {}\nobjectClass: {class}\ncn: {name}\n{surname}displayName: {name} of Corp\n{addresses}\n", self.dn(name))
+    }
+
+    pub fn dn(&self, name: &str) -> String {
+        format!("cn={name},{}", self.base)
+    }
+
+    pub fn remove(&self, name: &str) {
+        self.slapd.modify(&format!("dn: {}\nchangetype: delete\n", self.dn(name)));
+    }
+
+    /// Replaces somebody's addresses.
+    pub fn readdress(&self, name: &str, addresses: &str) {
+        let values: String = addresses.split(',').map(|address| format!("proxyAddresses: {}\n", address.trim())).collect();
+        self.slapd.modify(&format!("dn: {}\nchangetype: modify\nreplace: proxyAddresses\n{values}", self.dn(name)));
+    }
+
+    /// Asks for a run and waits for its end; its record, as the store has it.
+    pub async fn run(&self) -> Value {
+        self.run_of("corp").await
+    }
+
+    pub async fn run_of(&self, name: &str) -> Value {
+        // The run that a new connection begins by itself is none that was asked for. A status tells whole seconds only.
+        let (first, _) = self.another_run(name, "").await;
+        let token = format!("run-{}", self.runs.fetch_add(1, Ordering::Relaxed));
+        self.tenant.annotate(&format!("DirectoryConnection/{name}"), "requestedAt", &token).await;
+        self.another_run(name, &first).await.1
+    }
+
+    /// Waits for a run that began at another time; when it began, and its record.
+    async fn another_run(&self, name: &str, before: &str) -> (String, Value) {
+        let sql = format!("SELECT state->'last_run' FROM mailroster.connection WHERE name = '{name}'");
+        eventually(PATIENCE, &format!("another run of {name} than that of {before:?}"), async || {
+            let text = self.tenant.database.text(&sql).await;
+            let run: Value = serde_json::from_str(&text).unwrap_or_default();
+            match run["started_at"].as_str() {
+                Some(began) if began != before => Ok((began.to_owned(), run)),
+                _ => Err(text),
+            }
+        })
+        .await
+    }
+
+    /// What a query of the store says, once it says so.
+    pub async fn store(&self, sql: &str, expected: &str) {
+        eventually(PATIENCE, &format!("{sql} is {expected:?}"), async || match self.tenant.database.text(sql).await {
+            text if text == expected => Ok(()),
+            text => Err(text),
+        })
+        .await;
+    }
+
+    /// `address origin …` of all that the tenant has: with `missing`, `disabled`, `holder`, and `->primary` of an alias.
+    pub async fn roster(&self, expected: &str) {
+        let sql = "SELECT string_agg(concat_ws(' ', a.canonical, a.origin, CASE WHEN a.directory_missing THEN 'missing' END,
+                CASE WHEN a.directory_disabled THEN 'disabled' END, CASE WHEN a.holder_since IS NOT NULL THEN 'holder' END, '->' || p.canonical), E'\\n' ORDER BY a.canonical)
+            FROM mailroster.address a LEFT JOIN mailroster.link l ON l.alias_id = a.id LEFT JOIN mailroster.address p ON p.id = l.primary_id";
+        let expected: Vec<_> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        self.store(sql, &expected.join("\n")).await;
+    }
+}

@@ -1,0 +1,151 @@
+//! A Samba domain controller: the domain corp.test, over ldaps:// alone. Its ports are fixed, so it has a loopback address of its own, and only
+//! root can start it.
+//!
+//! One serves all tests of a process, each below an `ou` of its own.
+
+use super::certificates::Authority;
+use super::process::{Server, Start};
+use super::slapd::run;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+const START: Duration = Duration::from_mins(1);
+pub const SUFFIX: &str = "DC=corp,DC=test";
+pub const PASSWORD: &str = "Pl4nted-d1rectory-password";
+pub const ADMINISTRATOR_PASSWORD: &str = "Passw0rd!x";
+
+pub struct Samba {
+    address: String,
+    authority: Authority,
+    _server: Server,
+}
+
+impl Samba {
+    /// Makes the domain in `folder`/samba and starts its controller, with an ordinary user `sync`.
+    pub async fn start(folder: &Path) -> Self {
+        let folder = folder.join("samba");
+        let address = own_address();
+        provision(&folder, &address);
+        let authority = Authority::new("domain test authority");
+        let configuration = configure(&folder, &address, &authority);
+        let mut server = Server::start(Start {
+            name: "samba",
+            program: Path::new("/usr/sbin/samba"),
+            arguments: ["-F", "--no-process-group", "-M", "single", "-s"].map(str::to_owned).into_iter().chain([configuration]).collect(),
+            environment: Vec::new(),
+            log_folder: &folder,
+            death_signal: "KILL",
+            user: None,
+        });
+        let ready = async |_: &Server| TcpStream::connect((address.as_str(), 636)).await.is_ok();
+        server.ready(START, ready).await.unwrap_or_else(|message| panic!("{message}"));
+        let samba = Self { address, authority, _server: server };
+        samba.add(&account(&format!("CN=sync,CN=Users,{SUFFIX}"), "sync", 512, ""));
+        samba
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The certificate of the authority that the server's comes from.
+    pub fn ca(&self) -> String {
+        self.authority.pem()
+    }
+
+    /// Adds entries as the administrator: LDIF.
+    pub fn add(&self, ldif: &str) {
+        self.tool("ldapadd", ldif);
+    }
+
+    /// Changes, moves and deletes entries as the administrator: LDIF with `changetype`.
+    pub fn modify(&self, ldif: &str) {
+        self.tool("ldapmodify", ldif);
+    }
+
+    /// A new `OU` below the suffix that is the test's alone; gives its DN.
+    pub fn fresh_base(&self) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let base = format!("OU=t{},{SUFFIX}", NEXT.fetch_add(1, Ordering::Relaxed));
+        self.add(&format!("dn: {base}\nobjectClass: organizationalUnit\n"));
+        base
+    }
+
+    fn tool(&self, program: &str, ldif: &str) {
+        let url = format!("ldaps://{}", self.address);
+        run(program, &["-x", "-H", &url, "-D", "administrator@corp.test", "-w", ADMINISTRATOR_PASSWORD], ldif);
+    }
+}
+
+/// An entry of a user who can log on with [`PASSWORD`]; `control` is its userAccountControl.
+pub fn account(dn: &str, name: &str, control: u32, lines: &str) -> String {
+    use base64::Engine as _;
+    let utf16: Vec<u8> = format!("\"{PASSWORD}\"").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let password = base64::engine::general_purpose::STANDARD.encode(utf16);
+    format!("dn: {dn}\nobjectClass: user\nsAMAccountName: {name}\nunicodePwd:: {password}\nuserAccountControl: {control}\n{lines}\n\n")
+}
+
+/// 127.64.0.0/10 is big enough for no two processes of a machine to meet.
+fn own_address() -> String {
+    let id = std::process::id();
+    format!("127.{}.{}.{}", 64 + (id >> 14) % 64, (id >> 7) % 128, 1 + id % 128)
+}
+
+fn provision(folder: &Path, address: &str) {
+    fs::create_dir_all(folder).expect("a folder for samba");
+    fs::write(folder.join("empty.conf"), "[global]\n").expect("write a file");
+    let [configuration, target, ip, password] = [
+        format!("--configfile={}", folder.join("empty.conf").display()),
+        format!("--targetdir={}", folder.display()),
+        format!("--host-ip={address}"),
+        format!("--adminpass={ADMINISTRATOR_PASSWORD}"),
+    ];
+    let domain = ["--realm=CORP.TEST", "--domain=CORP", "--server-role=dc", "--host-name=dc1", "--dns-backend=NONE"];
+    let place = [configuration.as_str(), &target, &ip, &password];
+    run("samba-tool", &[&["domain", "provision"][..], &domain, &place].concat(), "");
+}
+
+/// Writes the server's configuration and certificate; gives the file's name.
+fn configure(folder: &Path, address: &str, authority: &Authority) -> String {
+    let place = |name: &str| {
+        let folder = folder.join(name);
+        fs::create_dir_all(&folder).expect("a folder for samba");
+        folder.display().to_string()
+    };
+    let pair = authority.issue(folder, "tls", &[address, "dc1.corp.test"]);
+    // It refuses a key that others may read.
+    fs::set_permissions(&pair.key, Permissions::from_mode(0o600)).expect("set permissions");
+    let ca: PathBuf = folder.join("ca.crt");
+    fs::write(&ca, authority.pem()).expect("write a certificate");
+    let settings = [
+        ("server role", "active directory domain controller".to_owned()),
+        ("workgroup", "CORP".to_owned()),
+        ("realm", "CORP.TEST".to_owned()),
+        ("netbios name", "DC1".to_owned()),
+        ("bind interfaces only", "yes".to_owned()),
+        ("interfaces", format!("{address}/8")),
+        ("server services", "ldap".to_owned()),
+        ("tls enabled", "yes".to_owned()),
+        ("tls keyfile", pair.key.display().to_string()),
+        ("tls certfile", pair.certificate.display().to_string()),
+        ("tls cafile", ca.display().to_string()),
+        ("private dir", place("private")),
+        ("state directory", place("state")),
+        ("cache directory", place("cache")),
+        ("lock directory", place("lock")),
+        ("pid directory", place("pid")),
+        ("ncalrpc dir", place("ncalrpc")),
+        ("binddns dir", place("bind-dns")),
+        ("ntp signd socket directory", place("ntp")),
+        ("winbindd socket directory", place("winbindd")),
+        ("log file", folder.join("log.samba").display().to_string()),
+    ];
+    let global: String = settings.iter().map(|(name, value)| format!("{name} = {value}\n")).collect();
+    let file = folder.join("smb.conf");
+    fs::write(&file, format!("[global]\n{global}[sysvol]\npath = {}\n", place("state/sysvol"))).expect("write smb.conf");
+    file.display().to_string()
+}
