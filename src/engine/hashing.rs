@@ -1,12 +1,16 @@
 //! argon2id, and the memory it fills (SPEC P2).
 //!
-//! The memory of a hash is kept for the next one. Given back each time it would not go back to the system: the allocator keeps it by the
-//! thread that asked for it, and hashes run on whichever thread is free, so that after some hundred of them all threads had their share.
+//! Hashes are computed on threads of their own, as many as there are cores and with a lower priority than everything else: ten thousand
+//! passwords take minutes, and whoever revokes a right meanwhile must not wait for a core. Each thread keeps its memory for the next hash.
+//! Given back each time it would not go back to the system.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use argon2::password_hash::phc::{Output, ParamsString, Salt};
 use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, PasswordHash, Version};
+
+use tokio::sync::oneshot;
 
 use crate::model::Phc;
 
@@ -14,17 +18,55 @@ use crate::model::Phc;
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 
-/// Hashers that nobody uses; never more than were in use at a time.
-#[derive(Clone, Default)]
-pub(super) struct Hashers(Arc<Mutex<Vec<Hasher>>>);
+/// By how much hashing is nicer than the rest of the process.
+const NICE: i32 = 10;
+
+type Job = Box<dyn FnOnce(&mut Hasher) + Send>;
+
+/// The threads that hash; they end with the last clone.
+#[derive(Clone)]
+pub(super) struct Hashers(mpsc::Sender<Job>);
+
+impl Default for Hashers {
+    fn default() -> Self {
+        let (jobs, waiting) = mpsc::channel::<Job>();
+        let waiting = Arc::new(Mutex::new(waiting));
+        for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
+            let waiting = waiting.clone();
+            let thread = std::thread::Builder::new().name("hashing".to_owned()).spawn(move || hash_on(&waiting));
+            if let Err(error) = thread {
+                tracing::warn!(%error, "a thread for hashing could not be started");
+            }
+        }
+        Self(jobs)
+    }
+}
 
 impl Hashers {
-    pub fn lend<T>(&self, work: impl FnOnce(&mut Hasher) -> T) -> T {
-        let idle = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut hasher = idle().pop().unwrap_or_default();
-        let outcome = work(&mut hasher);
-        idle().push(hasher);
-        outcome
+    /// Has the work done when a thread is free; None when it could not be done.
+    pub async fn lend<T: Send + 'static>(&self, work: impl FnOnce(&mut Hasher) -> T + Send + 'static) -> Option<T> {
+        let (reply, done) = oneshot::channel();
+        let job = move |hasher: &mut Hasher| {
+            let _ = reply.send(work(hasher));
+        };
+        self.0.send(Box::new(job)).ok()?;
+        done.await.ok()
+    }
+}
+
+fn hash_on(waiting: &Mutex<mpsc::Receiver<Job>>) {
+    // On Linux that is of this thread alone.
+    if let Err(error) = rustix::process::nice(NICE) {
+        tracing::debug!(%error, "hashing goes with the priority of all else");
+    }
+    let mut hasher = Hasher::default();
+    loop {
+        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = next else { return };
+        // A panic ends its own job: whoever waits for it hears that nothing came of it.
+        if std::panic::catch_unwind(AssertUnwindSafe(|| job(&mut hasher))).is_err() {
+            hasher = Hasher::default();
+        }
     }
 }
 
@@ -77,15 +119,27 @@ mod tests {
 
     #[test]
     fn p2_memory_is_used_again_and_hashes_are_those_of_the_library() {
-        let hashers = Hashers::default();
-        let hash = hashers.lend(|hasher| hasher.hash(b"Correct-Horse-7")).unwrap();
+        let mut hasher = Hasher::default();
+        let hash = hasher.hash(b"Correct-Horse-7").unwrap();
         assert!(Argon2::default().verify_password(b"Correct-Horse-7", &PasswordHash::new(&hash).unwrap()).is_ok());
         for (value, fits) in [("Correct-Horse-7", true), ("Correct-Horse-8", false)] {
-            assert_eq!(hashers.lend(|hasher| hasher.verifies(value.as_bytes(), &hash)), fits);
+            assert_eq!(hasher.verifies(value.as_bytes(), &hash), fits);
         }
         let costly = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQxMjM0$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g";
-        assert!(!hashers.lend(|hasher| hasher.verifies(b"x", costly)));
-        let idle = hashers.0.lock().unwrap();
-        assert_eq!(idle.iter().map(|hasher| hasher.memory.capacity()).collect::<Vec<_>>(), [MEMORY_KIB as usize]);
+        assert!(!hasher.verifies(b"x", costly));
+        assert_eq!(hasher.memory.capacity(), MEMORY_KIB as usize);
+    }
+
+    #[tokio::test]
+    async fn p2_hashing_gives_way_to_all_else_and_outlives_a_panic() {
+        let hashers = Hashers::default();
+        let threads = std::thread::available_parallelism().unwrap().get();
+        for _ in 0..=threads {
+            assert_eq!(hashers.lend(|_| -> u8 { panic!("a job that breaks") }).await, None);
+        }
+        let stat = hashers.lend(|_| std::fs::read_to_string("/proc/thread-self/stat")).await.unwrap().unwrap();
+        // proc(5): the nice value is the 19th field; the name before it may have spaces.
+        let nice = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap().parse::<i32>().unwrap();
+        assert!(nice >= NICE, "{stat}");
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::Instant;
 
 use super::hashing::{Hasher, Hashers};
 use super::{Input, Observer};
@@ -49,8 +49,6 @@ pub(super) struct Passwords {
     store: Store,
     inbox: mpsc::Sender<Input>,
     observer: Arc<dyn Observer>,
-    /// As many at a time as there are cores: each takes memory.
-    slots: Arc<Semaphore>,
     turns: Arc<Semaphore>,
     hashers: Hashers,
     values: BTreeMap<ResourceKey, (Vec<u8>, Secret<Vec<u8>>)>,
@@ -84,9 +82,8 @@ struct Job {
 
 impl Passwords {
     pub fn new(key: FingerprintKey, store: Store, inbox: mpsc::Sender<Input>, observer: Arc<dyn Observer>) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let (slots, turns, hashers) = (Arc::new(Semaphore::new(cores)), Arc::new(Semaphore::new(ASKING)), Hashers::default());
-        Self { key, store, inbox, observer, slots, turns, hashers, values: BTreeMap::new(), done: BTreeMap::new(), busy: BTreeMap::new() }
+        let (turns, hashers) = (Arc::new(Semaphore::new(ASKING)), Hashers::default());
+        Self { key, store, inbox, observer, turns, hashers, values: BTreeMap::new(), done: BTreeMap::new(), busy: BTreeMap::new() }
     }
 
     /// What a Secret's value offers.
@@ -120,7 +117,7 @@ impl Passwords {
         }
         self.busy.insert(resource.clone(), task.clone());
         let (store, inbox, observer) = (self.store.clone(), self.inbox.clone(), self.observer.clone());
-        let (slots, turns, hashers) = (self.slots.clone(), self.turns.clone(), self.hashers.clone());
+        let (turns, hashers) = (self.turns.clone(), self.hashers.clone());
         let (resource, address, key_id) = (resource.clone(), address.clone(), self.key.id.clone());
         tokio::spawn(async move {
             let asked = async {
@@ -135,17 +132,19 @@ impl Passwords {
                     return;
                 }
             };
-            let Ok(_slot) = slots.acquire().await else { return };
-            let began = Instant::now();
             let job = Job { value, rules, known, key_id };
-            let work = tokio::task::spawn_blocking(move || hashers.lend(|hasher| job.run(hasher))).await.unwrap_or(Work::Open);
+            let work = hashers.lend(move |hasher| {
+                let began = Instant::now();
+                (job.run(hasher), began.elapsed())
+            });
+            let (work, took) = work.await.unwrap_or((Work::Open, Duration::ZERO));
             let result = match &work {
                 Work::Open => "failed",
                 Work::Hashed { .. } => "hashed",
                 Work::Same => "same",
                 Work::Refused(_) => "refused",
             };
-            observer.password(result, began.elapsed());
+            observer.password(result, took);
             crate::fault::reach("hashed");
             let _ = inbox.send(Input::Worked { key: resource, task, work }).await;
         });
