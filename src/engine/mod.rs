@@ -10,6 +10,7 @@ mod batch;
 mod counts;
 mod hashing;
 mod inbox;
+mod offers;
 mod passwords;
 mod runs;
 mod schedule;
@@ -29,11 +30,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::{DomainName, Kind, ResourceKey};
 use crate::plan::Subject;
-use crate::plan::desired::{Declared, Offer};
+use crate::plan::desired::Declared;
 use crate::plan::slice::Roster;
 use crate::store::{Leader, StoreError};
 use counts::Counting;
-use passwords::{Passwords, Rules};
+use passwords::Passwords;
 use schedule::Schedule;
 use sight::Sight;
 
@@ -400,56 +401,6 @@ impl<S: Surroundings> Engine<S> {
             self.offer_to_connection(&key);
         }
         self.touch(key);
-    }
-
-    fn users_of_secret(&mut self, namespace: &str, name: &str) -> Vec<ResourceKey> {
-        let uses = |declared: &Declared| declared.secrets().iter().any(|secret| secret == name);
-        let Some(users) = self.secret_users.get_mut(&(namespace.to_owned(), name.to_owned())) else { return Vec::new() };
-        users.retain(|key| self.roster.get(key).is_some_and(|resource| resource.declared.as_ref().is_ok_and(uses)));
-        users.iter().cloned().collect()
-    }
-
-    /// Fills in what the Secret offers a resource now.
-    fn offer(&mut self, key: &ResourceKey) {
-        let Some(resource) = self.roster.get(key) else { return };
-        let Ok(Declared::Address(declared)) = &resource.declared else { return };
-        let Some(password) = &declared.password else { return };
-        let view = self.secrets.get(&(key.namespace.clone(), password.secret.clone()));
-        let offer = match view {
-            None => Offer::Unread,
-            Some(SecretView::Forbidden(message)) => Offer::Missing(message.clone()),
-            // One that is made without the label later is not noticed: only those that carry it are watched (P1).
-            Some(SecretView::Absent) => Offer::Missing(format!(
-                "the Secret {} does not exist; it is taken as soon as it is there with the label mailroster.dev/readable=true",
-                password.secret
-            )),
-            Some(SecretView::Unlabelled) => Offer::NotReadable(format!(
-                "the Secret {} is not meant for mailroster; set the label: kubectl label secret {} mailroster.dev/readable=true",
-                password.secret, password.secret
-            )),
-            Some(SecretView::Values(values)) => match values.get(&password.key) {
-                None => Offer::Missing(format!("the Secret {} has no key {:?}", password.secret, password.key)),
-                Some(value) => {
-                    let rules = self.rules(&key.namespace, password.hashed);
-                    self.passwords.offer(key, declared.address.canonical(), value, rules)
-                }
-            },
-        };
-        self.roster.set_offer(key, offer);
-    }
-
-    /// Another policy may take what the last one refused: the plan that brings it into force looks at each value anew.
-    fn offer_by_policy(&mut self, settings: &ResourceKey) {
-        if settings.kind == Kind::AccountSettings {
-            for key in self.roster.dependents(&Subject::Settings(settings.namespace.clone())) {
-                self.offer(&key);
-            }
-        }
-    }
-
-    fn rules(&self, namespace: &str, hashed: bool) -> Rules {
-        let settings = self.roster.settings(namespace);
-        Rules { hashed, policy: settings.password, history: settings.history }
     }
 
     /// V3: everything that is declared has been planned and executed once.

@@ -18,10 +18,9 @@ use super::{Engine, Outcome, SecretView, Surroundings};
 use crate::directory::Credentials;
 use crate::model::{CanonicalAddress, Kind, ResourceKey, SecretKey};
 use crate::plan::Subject;
-use crate::plan::desired::{ConnectionDeclared, Declared, SecretState, Violation};
+use crate::plan::desired::{ConnectionDeclared, Declared};
 use crate::plan::directory::rows::RunRecord;
 use crate::plan::directory::{Account, Begin, Found};
-use crate::plan::reason::Reason;
 use one::Run;
 
 /// How long after a run that could not be written down it is tried again.
@@ -137,23 +136,6 @@ impl<S: Surroundings> Engine<S> {
         Some(Credentials { password: value(&declared.access.bind_password)?, ca })
     }
 
-    /// Tells a connection whether its Secrets can be had (P1, Y9).
-    pub(super) fn offer_to_connection(&mut self, key: &ResourceKey) {
-        let Some(resource) = self.roster.get(key) else { return };
-        let Ok(Declared::Connection(declared)) = &resource.declared else { return };
-        let mut state = SecretState::Ready;
-        for secret in std::iter::once(&declared.access.bind_password).chain(&declared.access.ca) {
-            match secret_state(secret, self.secrets.get(&(key.namespace.clone(), secret.name.clone()))) {
-                SecretState::Ready => {}
-                other => {
-                    state = other;
-                    break;
-                }
-            }
-        }
-        self.roster.set_connection_secrets(key, state);
-    }
-
     /// The resource is gone or frozen, or says something else: what runs for it ends at the next page.
     pub(super) fn end_run(&mut self, key: &ResourceKey) {
         if let Some(running) = self.runs.running.get(key) {
@@ -199,29 +181,5 @@ impl<S: Surroundings> Engine<S> {
         for key in keys {
             self.touch(key);
         }
-    }
-}
-
-fn secret_state(secret: &SecretKey, view: Option<&SecretView>) -> SecretState {
-    let refuse = |reason, message: String| SecretState::Refused(Violation::new(reason, message));
-    match view {
-        None => SecretState::Unread,
-        Some(SecretView::Forbidden(message)) => refuse(Reason::SecretNotFound, message.clone()),
-        Some(SecretView::Absent) => refuse(
-            Reason::SecretNotFound,
-            format!(
-                "the Secret {} does not exist; it is taken as soon as it is there with the label mailroster.dev/readable=true",
-                secret.name
-            ),
-        ),
-        Some(SecretView::Unlabelled) => refuse(
-            Reason::SecretNotReadable,
-            format!(
-                "the Secret {0} is not meant for mailroster; set the label: kubectl label secret {0} mailroster.dev/readable=true",
-                secret.name
-            ),
-        ),
-        Some(SecretView::Values(values)) if values.contains_key(&secret.key) => SecretState::Ready,
-        Some(SecretView::Values(_)) => refuse(Reason::SecretNotFound, format!("the Secret {} has no key {:?}", secret.name, secret.key)),
     }
 }

@@ -16,6 +16,7 @@ mod passwords;
 mod queries;
 mod read;
 mod rows;
+mod statements;
 #[cfg(test)]
 mod tests;
 mod write;

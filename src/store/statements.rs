@@ -1,0 +1,288 @@
+//! The statements of [`super::write`]: each takes one JSON array of rows, but for [`HELD`], which takes one of names.
+
+pub(super) const PUT_SETTINGS: &str = "
+INSERT INTO mailroster.settings SELECT r.* FROM jsonb_populate_recordset(NULL::mailroster.settings, $1) r
+ON CONFLICT (namespace) DO UPDATE SET
+    owner = EXCLUDED.owner, password_min_length = EXCLUDED.password_min_length, password_uppercase = EXCLUDED.password_uppercase,
+    password_lowercase = EXCLUDED.password_lowercase, password_digit = EXCLUDED.password_digit, password_symbol = EXCLUDED.password_symbol,
+    password_expires_days = EXCLUDED.password_expires_days, password_history = EXCLUDED.password_history,
+    lockout_failed_logons = EXCLUDED.lockout_failed_logons, lockout_seconds = EXCLUDED.lockout_seconds,
+    reset_failed_codes = EXCLUDED.reset_failed_codes, purge_delay_seconds = EXCLUDED.purge_delay_seconds,
+    held_mail_reports = EXCLUDED.held_mail_reports, guard_max_percent = EXCLUDED.guard_max_percent, guard_min_count = EXCLUDED.guard_min_count,
+    hide_confidential = EXCLUDED.hide_confidential";
+
+// All of a domain changes hands at once; the foreign keys between its rows are looked at when all have moved (D1).
+pub(super) const TRANSFER: [&str; 6] = [
+    "DELETE FROM mailroster.leaver l USING jsonb_to_recordset($1) AS r(domain text), mailroster.domain d, mailroster.address a
+     WHERE d.name = r.domain AND a.domain_id = d.id AND l.address_id = a.id",
+    "UPDATE mailroster.entry e SET address_id = NULL, digest = NULL
+     FROM jsonb_to_recordset($1) AS r(domain text) JOIN mailroster.domain d ON d.name = r.domain JOIN mailroster.address a ON a.domain_id = d.id
+     WHERE e.address_id = a.id",
+    "UPDATE mailroster.link l SET namespace = r.to_namespace, owner = NULL
+     FROM jsonb_to_recordset($1) AS r(domain text, to_namespace text) JOIN mailroster.domain d ON d.name = r.domain JOIN mailroster.address a ON a.domain_id = d.id
+     WHERE l.alias_id = a.id",
+    "UPDATE mailroster.delegation g SET namespace = r.to_namespace, owner = NULL
+     FROM jsonb_to_recordset($1) AS r(domain text, to_namespace text) JOIN mailroster.domain d ON d.name = r.domain JOIN mailroster.address a ON a.domain_id = d.id
+     WHERE g.mailbox_id = a.id",
+    "UPDATE mailroster.address a SET namespace = r.to_namespace, owner = NULL, last_owner = NULL, connection = NULL, directory_disabled = false,
+        directory_missing = false
+     FROM jsonb_to_recordset($1) AS r(domain text, to_namespace text) JOIN mailroster.domain d ON d.name = r.domain WHERE a.domain_id = d.id",
+    "UPDATE mailroster.domain d SET namespace = r.to_namespace, owner = NULL
+     FROM jsonb_to_recordset($1) AS r(domain text, to_namespace text) WHERE d.name = r.domain",
+];
+
+pub(super) const PUT_DOMAINS: &str = "
+INSERT INTO mailroster.domain (name, namespace, owner, recipient_validation, unknown_recipients, next_hop, learn_senders, sub_addressing, postmaster)
+SELECT name, namespace, owner, recipient_validation, unknown_recipients, next_hop, learn_senders, sub_addressing, postmaster
+FROM jsonb_populate_recordset(NULL::mailroster.domain, $1) ORDER BY name
+ON CONFLICT (name) DO UPDATE SET
+    owner = EXCLUDED.owner, recipient_validation = EXCLUDED.recipient_validation, unknown_recipients = EXCLUDED.unknown_recipients,
+    next_hop = EXCLUDED.next_hop, learn_senders = EXCLUDED.learn_senders, sub_addressing = EXCLUDED.sub_addressing, postmaster = EXCLUDED.postmaster
+WHERE domain.namespace = EXCLUDED.namespace";
+
+pub(super) const PUT_DOMAIN_KEYS: &str = "
+INSERT INTO mailroster.domain_key (key, domain_id)
+SELECT k.key, d.id FROM jsonb_to_recordset($1) AS r(name text, keys jsonb) JOIN mailroster.domain d ON d.name = r.name, jsonb_array_elements_text(r.keys) AS k(key)
+ON CONFLICT (key) DO NOTHING";
+
+// A batch writes whole rows: one that somebody edited since it was read would lose the edit. (A transfer in this very batch is no edit.)
+pub(super) const LOCK_ADDRESSES: &str = "
+SELECT a.id FROM jsonb_to_recordset($1) AS r(canonical text, version text) JOIN mailroster.address a ON a.canonical = r.canonical
+WHERE r.version IS NOT NULL AND a.xmin IN (r.version::xid, pg_current_xact_id()::xid) ORDER BY a.canonical FOR NO KEY UPDATE OF a";
+
+// A row of another created_at than the planned one was not in the plan's view (somebody made it meanwhile): it is not touched, and one
+// row too few is a conflict.
+pub(super) const PUT_ADDRESSES: &str = "
+INSERT INTO mailroster.address (canonical, display, domain_id, namespace, is_alias, origin, owner, last_owner, display_name, attributes, disabled,
+    shut, closing, archive_start, smtp_submission, pop, unlocked_at, codes_reset_at, connection, entry, global_name, directory_disabled,
+    directory_missing, holder_since, created_at)
+SELECT r.canonical, r.display, d.id, r.namespace, r.is_alias, r.origin, r.owner, r.last_owner, r.display_name, r.attributes, r.disabled,
+    r.shut, r.closing, r.archive_start, r.smtp_submission, r.pop, r.unlocked_at, r.codes_reset_at, r.connection, r.entry, coalesce(r.global_name, ''),
+    coalesce(r.directory_disabled, false), coalesce(r.directory_missing, false), r.holder_since, r.created_at
+FROM jsonb_to_recordset($1) AS r(canonical text, domain text, display text, namespace text, is_alias boolean, origin text, owner text, last_owner text,
+    display_name text, attributes jsonb, disabled boolean, shut boolean, closing boolean, archive_start date, smtp_submission boolean, pop boolean,
+    unlocked_at timestamptz, codes_reset_at timestamptz, connection text, entry text, global_name text, directory_disabled boolean,
+    directory_missing boolean, holder_since timestamptz, created_at timestamptz)
+JOIN mailroster.domain d ON d.name = r.domain ORDER BY r.canonical
+ON CONFLICT (canonical) DO UPDATE SET
+    display = EXCLUDED.display, is_alias = EXCLUDED.is_alias, origin = EXCLUDED.origin, owner = EXCLUDED.owner, last_owner = EXCLUDED.last_owner,
+    display_name = EXCLUDED.display_name, attributes = EXCLUDED.attributes, disabled = EXCLUDED.disabled, shut = EXCLUDED.shut, closing = EXCLUDED.closing,
+    archive_start = EXCLUDED.archive_start, smtp_submission = EXCLUDED.smtp_submission, pop = EXCLUDED.pop, unlocked_at = EXCLUDED.unlocked_at,
+    codes_reset_at = EXCLUDED.codes_reset_at, connection = EXCLUDED.connection, entry = EXCLUDED.entry, global_name = EXCLUDED.global_name,
+    directory_disabled = EXCLUDED.directory_disabled, directory_missing = EXCLUDED.directory_missing, holder_since = EXCLUDED.holder_since
+WHERE address.namespace = EXCLUDED.namespace AND address.created_at = EXCLUDED.created_at";
+
+pub(super) const DELETE_KEYS: &str = "
+DELETE FROM mailroster.address_key k USING jsonb_to_recordset($1) AS r(canonical text, keys jsonb), mailroster.address a
+WHERE a.canonical = r.canonical AND k.address_id = a.id AND k.stand_in_of IS NULL AND NOT r.keys ? k.key";
+
+pub(super) const PUT_KEYS: &str = "
+INSERT INTO mailroster.address_key (key, address_id)
+SELECT k.key, a.id FROM jsonb_to_recordset($1) AS r(canonical text, keys jsonb) JOIN mailroster.address a ON a.canonical = r.canonical,
+    jsonb_array_elements_text(r.keys) AS k(key)
+WHERE NOT EXISTS (SELECT FROM mailroster.address_key o WHERE o.key = k.key AND o.address_id = a.id AND o.stand_in_of IS NULL)";
+
+pub(super) const PUT_ROLES: &str = "
+INSERT INTO mailroster.role (namespace, name, owned, built_in, permissions)
+SELECT r.namespace, r.name, r.owned, r.built_in, ARRAY(SELECT jsonb_array_elements_text(r.permissions))
+FROM jsonb_to_recordset($1) AS r(namespace text, name text, owned boolean, built_in text, permissions jsonb)
+ON CONFLICT (namespace, name) DO UPDATE SET owned = EXCLUDED.owned, built_in = EXCLUDED.built_in, permissions = EXCLUDED.permissions";
+
+pub(super) const DELETE_ROLES: &str = "
+DELETE FROM mailroster.role o USING jsonb_to_recordset($1) AS r(namespace text, name text) WHERE o.namespace = r.namespace AND o.name = r.name";
+
+pub(super) const PUT_MEMBERS: &str = "
+INSERT INTO mailroster.role_member (address_id, role_id, namespace)
+SELECT a.id, o.id, r.namespace FROM jsonb_to_recordset($1) AS r(address text, namespace text, role text)
+JOIN mailroster.address a ON a.canonical = r.address JOIN mailroster.role o ON o.namespace = r.namespace AND o.name = r.role";
+
+pub(super) const DELETE_MEMBERS: &str = "
+DELETE FROM mailroster.role_member m USING jsonb_to_recordset($1) AS r(address text), mailroster.address a WHERE a.canonical = r.address AND m.address_id = a.id";
+
+pub(super) const PUT_LINKS: &str = "
+INSERT INTO mailroster.link (alias_id, primary_id, namespace, owner, origin, made_row, directory)
+SELECT a.id, p.id, r.namespace, r.owner, r.origin, r.made_row, r.directory
+FROM jsonb_to_recordset($1) AS r(alias text, \"primary\" text, namespace text, owner text, origin text, made_row boolean, directory text)
+JOIN mailroster.address a ON a.canonical = r.alias JOIN mailroster.address p ON p.canonical = r.\"primary\" ORDER BY a.canonical
+ON CONFLICT (alias_id) DO UPDATE SET primary_id = EXCLUDED.primary_id, owner = EXCLUDED.owner, origin = EXCLUDED.origin, made_row = EXCLUDED.made_row,
+    directory = EXCLUDED.directory";
+
+pub(super) const DELETE_LINKS: &str = "
+DELETE FROM mailroster.link l USING jsonb_to_recordset($1) AS r(alias text), mailroster.address a WHERE a.canonical = r.alias AND l.alias_id = a.id";
+
+pub(super) const PUT_DELEGATIONS: &str = "
+INSERT INTO mailroster.delegation (reader_id, mailbox_id, namespace, owner, effective_at)
+SELECT a.id, b.id, r.namespace, r.owner, r.effective_at
+FROM jsonb_to_recordset($1) AS r(reader text, mailbox text, namespace text, owner text, effective_at timestamptz)
+JOIN mailroster.address a ON a.canonical = r.reader JOIN mailroster.address b ON b.canonical = r.mailbox ORDER BY a.canonical, b.canonical
+ON CONFLICT (reader_id, mailbox_id) DO UPDATE SET owner = EXCLUDED.owner";
+
+pub(super) const DELETE_DELEGATIONS: &str = "
+DELETE FROM mailroster.delegation g USING jsonb_to_recordset($1) AS r(reader text, mailbox text), mailroster.address a, mailroster.address b
+WHERE a.canonical = r.reader AND b.canonical = r.mailbox AND g.reader_id = a.id AND g.mailbox_id = b.id";
+
+// P4: the hash that a new one replaces goes to the history, as does the one the user chose.
+pub(super) const KEEP_HISTORY: &str = "
+INSERT INTO mailroster.credential_history (address_id, phc, set_at)
+SELECT c.address_id, o.phc, o.set_at
+FROM jsonb_to_recordset($1) AS r(address text, phc text) JOIN mailroster.address a ON a.canonical = r.address JOIN mailroster.credential c ON c.address_id = a.id
+CROSS JOIN LATERAL (
+    SELECT c.phc, c.set_at
+    UNION ALL SELECT u.phc, u.set_at FROM mailroster.user_password u WHERE u.address_id = a.id AND u.set_at > c.set_at
+) o
+WHERE r.phc IS NOT NULL";
+
+pub(super) const CUT_HISTORY: &str = "
+DELETE FROM mailroster.credential_history h USING (
+    SELECT h.id, row_number() OVER (PARTITION BY h.address_id ORDER BY h.id DESC) AS nth, r.history
+    FROM jsonb_to_recordset($1) AS r(address text, history integer) JOIN mailroster.address a ON a.canonical = r.address
+    JOIN mailroster.credential_history h ON h.address_id = a.id
+) old WHERE old.id = h.id AND old.nth > old.history";
+
+// Without a hash only the fingerprint is renewed (P2): no session ends.
+pub(super) const PUT_CREDENTIALS: &str = "
+WITH wanted AS (
+    SELECT a.id AS address_id, r.* FROM jsonb_to_recordset($1) AS r(address text, phc text, fingerprint text, key_id text, force_change boolean, never_expires boolean)
+    JOIN mailroster.address a ON a.canonical = r.address
+), renewed AS (
+    UPDATE mailroster.credential c SET fingerprint = decode(w.fingerprint, 'hex'), key_id = w.key_id, never_expires = w.never_expires
+    FROM wanted w WHERE c.address_id = w.address_id AND w.phc IS NULL RETURNING c.address_id
+), set_anew AS (
+    INSERT INTO mailroster.credential (address_id, phc, fingerprint, key_id, force_change, never_expires)
+    SELECT w.address_id, w.phc, decode(w.fingerprint, 'hex'), w.key_id, w.force_change, w.never_expires FROM wanted w WHERE w.phc IS NOT NULL
+    ON CONFLICT (address_id) DO UPDATE SET phc = EXCLUDED.phc, fingerprint = EXCLUDED.fingerprint, key_id = EXCLUDED.key_id,
+        force_change = EXCLUDED.force_change, never_expires = EXCLUDED.never_expires, epoch = credential.epoch + 1, set_at = EXCLUDED.set_at
+    RETURNING address_id
+) SELECT address_id FROM renewed UNION ALL SELECT address_id FROM set_anew";
+
+pub(super) const PUT_WAITS: &str = "
+INSERT INTO mailroster.waiting (address_id, action, since, held, approved)
+SELECT a.id, r.action, r.since, r.held, r.approved FROM jsonb_to_recordset($1) AS r(address text, action text, since timestamptz, held boolean, approved boolean)
+JOIN mailroster.address a ON a.canonical = r.address ORDER BY a.canonical
+ON CONFLICT (address_id, action) DO UPDATE SET held = EXCLUDED.held, approved = EXCLUDED.approved";
+
+pub(super) const DELETE_WAITS: &str = "
+DELETE FROM mailroster.waiting w USING jsonb_to_recordset($1) AS r(address text, action text), mailroster.address a
+WHERE a.canonical = r.address AND w.address_id = a.id AND w.action = r.action";
+
+pub(super) const PUT_DONE: &str = "
+INSERT INTO mailroster.done (domain_id, action, subject)
+SELECT d.id, r.action, r.address FROM jsonb_to_recordset($1) AS r(address text, domain text, action text) JOIN mailroster.domain d ON d.name = r.domain";
+
+pub(super) const PUT_HANDLED: &str = "
+INSERT INTO mailroster.handled SELECT r.* FROM jsonb_populate_recordset(NULL::mailroster.handled, $1) r
+ON CONFLICT (kind, namespace, name, action) DO UPDATE SET token = EXCLUDED.token";
+
+pub(super) const PUT_ABSENCES: &str = "
+INSERT INTO mailroster.absence SELECT r.* FROM jsonb_populate_recordset(NULL::mailroster.absence, $1) r
+ON CONFLICT (namespace, kind, name) DO UPDATE SET since = EXCLUDED.since, held = EXCLUDED.held, approved = EXCLUDED.approved, ended_at = EXCLUDED.ended_at";
+
+pub(super) const DELETE_ABSENCES: &str = "
+DELETE FROM mailroster.absence a USING jsonb_to_recordset($1) AS r(kind text, namespace text, name text)
+WHERE a.namespace = r.namespace AND a.kind = r.kind AND a.name = r.name";
+
+// L8: the person goes by another address. What the other had itself is replaced.
+pub(super) const MOVE_MAILBOXES: [&str; 6] = [
+    MOVE_CREDENTIALS,
+    "WITH moves AS (SELECT f.id AS from_id, t.id AS to_id FROM jsonb_to_recordset($1) AS r(from_address text, to_address text)
+         JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address)
+     DELETE FROM mailroster.credential_history h USING moves m WHERE h.address_id = m.to_id AND NOT EXISTS (SELECT FROM moves o WHERE o.from_id = h.address_id)",
+    "WITH moves AS (SELECT f.id AS from_id, t.id AS to_id FROM jsonb_to_recordset($1) AS r(from_address text, to_address text)
+         JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address)
+     UPDATE mailroster.credential_history h SET address_id = m.to_id FROM moves m WHERE h.address_id = m.from_id",
+    "WITH moves AS (SELECT f.id AS from_id, t.id AS to_id FROM jsonb_to_recordset($1) AS r(from_address text, to_address text)
+         JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address),
+     gone AS (DELETE FROM mailroster.user_password p USING moves m WHERE p.address_id IN (m.from_id, m.to_id) RETURNING p.*)
+     INSERT INTO mailroster.user_password SELECT m.to_id, g.phc, g.set_at, g.epoch FROM gone g JOIN moves m ON m.from_id = g.address_id
+     ON CONFLICT (address_id) DO UPDATE SET phc = EXCLUDED.phc, set_at = EXCLUDED.set_at, epoch = EXCLUDED.epoch",
+    "WITH moves AS (SELECT f.id AS from_id, t.id AS to_id FROM jsonb_to_recordset($1) AS r(from_address text, to_address text)
+         JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address)
+     INSERT INTO mailroster.logon (address_id, failed, last_failed_at, last_source, failed_at_lock, locked_at, locked_until)
+     SELECT m.to_id, l.failed, l.last_failed_at, l.last_source, l.failed_at_lock, l.locked_at, l.locked_until FROM moves m JOIN mailroster.logon l ON l.address_id = m.from_id
+     ON CONFLICT (address_id) DO UPDATE SET failed = EXCLUDED.failed, last_failed_at = EXCLUDED.last_failed_at, last_source = EXCLUDED.last_source,
+        failed_at_lock = EXCLUDED.failed_at_lock, locked_at = EXCLUDED.locked_at, locked_until = EXCLUDED.locked_until",
+    "WITH moves AS (SELECT f.id AS from_id, t.id AS to_id FROM jsonb_to_recordset($1) AS r(from_address text, to_address text)
+         JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address)
+     INSERT INTO mailroster.reset_code (address_id, failed, last_at, locked_at)
+     SELECT m.to_id, c.failed, c.last_at, c.locked_at FROM moves m JOIN mailroster.reset_code c ON c.address_id = m.from_id
+     ON CONFLICT (address_id) DO UPDATE SET failed = EXCLUDED.failed, last_at = EXCLUDED.last_at, locked_at = EXCLUDED.locked_at",
+];
+
+// The key is the address, and two may exchange: all go before any comes.
+pub(super) const MOVE_CREDENTIALS: &str = "
+WITH moves AS (SELECT f.id AS from_id, t.id AS to_id FROM jsonb_to_recordset($1) AS r(from_address text, to_address text)
+    JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address),
+kept AS (SELECT m.to_id, c.* FROM moves m JOIN mailroster.credential c ON c.address_id = m.from_id),
+cleared AS (
+    DELETE FROM mailroster.credential c USING moves m
+    WHERE (c.address_id = m.from_id AND NOT EXISTS (SELECT FROM kept k WHERE k.to_id = c.address_id))
+       OR (c.address_id = m.to_id AND NOT EXISTS (SELECT FROM kept k WHERE k.to_id = c.address_id) AND NOT EXISTS (SELECT FROM moves o WHERE o.from_id = c.address_id))
+)
+INSERT INTO mailroster.credential (address_id, phc, fingerprint, key_id, force_change, never_expires, epoch, set_at)
+SELECT k.to_id, k.phc, k.fingerprint, k.key_id, k.force_change, k.never_expires, k.epoch, k.set_at FROM kept k
+ON CONFLICT (address_id) DO UPDATE SET phc = EXCLUDED.phc, fingerprint = EXCLUDED.fingerprint, key_id = EXCLUDED.key_id,
+    force_change = EXCLUDED.force_change, never_expires = EXCLUDED.never_expires, epoch = EXCLUDED.epoch, set_at = EXCLUDED.set_at";
+
+// Y8: what it disabled is open again; the entries stay known by the addresses, so that another connection takes them over.
+pub(super) const DELETE_CONNECTIONS: [&str; 4] = [
+    "UPDATE mailroster.address a SET connection = NULL, directory_disabled = false, directory_missing = false
+     FROM jsonb_to_recordset($1) AS r(namespace text, name text) WHERE a.namespace = r.namespace AND a.connection = r.name",
+    "DELETE FROM mailroster.leaver l USING jsonb_to_recordset($1) AS r(namespace text, name text) WHERE l.namespace = r.namespace AND l.connection = r.name",
+    "DELETE FROM mailroster.entry e USING jsonb_to_recordset($1) AS r(namespace text, name text) WHERE e.namespace = r.namespace AND e.connection = r.name",
+    "DELETE FROM mailroster.connection c USING jsonb_to_recordset($1) AS r(namespace text, name text) WHERE c.namespace = r.namespace AND c.name = r.name",
+];
+
+pub(super) const PUT_ENTRIES: &str = "
+INSERT INTO mailroster.entry (namespace, connection, id, digest, signs, exchange, address_id)
+SELECT r.namespace, r.connection, r.id, decode(r.digest, 'hex'), r.signs, r.exchange, a.id
+FROM jsonb_to_recordset($1) AS r(namespace text, connection text, id text, digest text, signs smallint, exchange text, address text)
+LEFT JOIN mailroster.address a ON a.canonical = r.address ORDER BY r.namespace, r.connection, r.id
+ON CONFLICT (namespace, connection, id) DO UPDATE SET digest = EXCLUDED.digest, signs = EXCLUDED.signs, exchange = EXCLUDED.exchange, address_id = EXCLUDED.address_id";
+
+pub(super) const DELETE_ENTRIES: &str = "
+DELETE FROM mailroster.entry e USING jsonb_to_recordset($1) AS r(namespace text, connection text, id text)
+WHERE e.namespace = r.namespace AND e.connection = r.connection AND e.id = r.id";
+
+pub(super) const PUT_LEAVERS: &str = "
+INSERT INTO mailroster.leaver (address_id, namespace, connection, since, missed, held, approved, cleared_at)
+SELECT a.id, r.namespace, r.connection, r.since, r.missed, r.held, r.approved, r.cleared_at
+FROM jsonb_to_recordset($1) AS r(address text, namespace text, connection text, since timestamptz, missed integer, held boolean, approved boolean, cleared_at timestamptz)
+JOIN mailroster.address a ON a.canonical = r.address ORDER BY a.canonical
+ON CONFLICT (address_id) DO UPDATE SET namespace = EXCLUDED.namespace, connection = EXCLUDED.connection, since = EXCLUDED.since, missed = EXCLUDED.missed,
+    held = EXCLUDED.held, approved = EXCLUDED.approved, cleared_at = EXCLUDED.cleared_at";
+
+pub(super) const DELETE_LEAVERS: &str = "
+DELETE FROM mailroster.leaver l USING jsonb_to_recordset($1) AS r(address text), mailroster.address a WHERE a.canonical = r.address AND l.address_id = a.id";
+
+pub(super) const PUT_DEPARTED: &str = "
+INSERT INTO mailroster.departed (namespace, connection, subject)
+SELECT r.namespace, r.connection, r.address FROM jsonb_to_recordset($1) AS r(namespace text, connection text, address text)";
+
+pub(super) const PUT_NAMESPACES: &str = "
+INSERT INTO mailroster.namespace SELECT r.* FROM jsonb_populate_recordset(NULL::mailroster.namespace, $1) r
+ON CONFLICT (name) DO UPDATE SET uid = EXCLUDED.uid";
+
+pub(super) const PUT_TOMBSTONES: &str = "
+INSERT INTO mailroster.tombstone (canonical, namespace)
+SELECT a.canonical, a.namespace FROM jsonb_to_recordset($1) AS r(address text, purge boolean) JOIN mailroster.address a ON a.canonical = r.address WHERE r.purge
+ON CONFLICT (canonical) DO UPDATE SET purged_at = EXCLUDED.purged_at, namespace = EXCLUDED.namespace";
+
+pub(super) const HELD: &str = "
+SELECT EXISTS (SELECT FROM mailroster.held_address h WHERE h.address IN (SELECT jsonb_array_elements_text($1)))";
+
+// U2: what could have come up since the rows were read is asked again here.
+pub(super) const DELETE_ADDRESSES: &str = "
+WITH went AS (
+    DELETE FROM mailroster.address a USING jsonb_to_recordset($1) AS r(address text, purge boolean)
+    WHERE a.canonical = r.address AND NOT (r.purge AND EXISTS (SELECT FROM mailroster.held_address h WHERE h.address = a.canonical))
+    RETURNING a.domain_id, a.canonical
+) INSERT INTO mailroster.gone (domain_id, subject) SELECT domain_id, canonical FROM went";
+
+pub(super) const DELETE_DOMAINS: &str = "
+DELETE FROM mailroster.domain d USING jsonb_to_recordset($1) AS r(domain text) WHERE d.name = r.domain
+  AND NOT EXISTS (SELECT FROM mailroster.address a WHERE a.domain_id = d.id)";
+
+pub(super) const PUT_AUDIT: &str = "
+INSERT INTO mailroster.audit (actor, subject, action, reason, before, after)
+SELECT r.actor, r.subject, r.action, r.reason, nullif(r.before, 'null'), nullif(r.after, 'null')
+FROM jsonb_to_recordset($1) AS r(actor text, subject text, action text, reason text, before jsonb, after jsonb)";
