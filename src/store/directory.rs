@@ -77,9 +77,27 @@ impl Store {
     /// # Errors
     /// The store's.
     pub async fn known_entries(&self, connection: &ResourceKey) -> Result<HashMap<EntryId, Known>, StoreError> {
+        self.known(connection, None).await
+    }
+
+    /// Those of these entries that are known.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn known_of(&self, connection: &ResourceKey, ids: &[EntryId]) -> Result<HashMap<EntryId, Known>, StoreError> {
+        self.known(connection, Some(ids.iter().map(|id| id.as_str().to_owned()).collect())).await
+    }
+
+    async fn known(&self, connection: &ResourceKey, ids: Option<Vec<String>>) -> Result<HashMap<EntryId, Known>, StoreError> {
         deadline("reading the known entries of a directory", LONG, async {
-            let sql = "SELECT id, encode(digest, 'hex'), signs, address_id IS NOT NULL FROM mailroster.entry WHERE namespace = $1 AND connection = $2";
-            let mut rows = sqlx::query(sql).bind(&connection.namespace).bind(&connection.name).fetch(self.pool());
+            let mut rows = match &ids {
+                None => sqlx::query(KNOWN),
+                Some(_) => sqlx::query(KNOWN_OF),
+            }
+            .bind(&connection.namespace)
+            .bind(&connection.name)
+            .bind(&ids)
+            .fetch(self.pool());
             let mut known = HashMap::new();
             while let Some(row) = rows.try_next().await? {
                 let signs: i16 = row.try_get(2)?;
@@ -272,6 +290,12 @@ async fn run(c: &mut PgConnection, sql: &'static str, connection: &ResourceKey, 
     };
     deadline("keeping what a directory run found", STATEMENT, executed).await
 }
+
+const KNOWN: &str = "
+SELECT id, encode(digest, 'hex'), signs, address_id IS NOT NULL FROM mailroster.entry WHERE namespace = $1 AND connection = $2 AND $3::text[] IS NULL";
+
+const KNOWN_OF: &str = "
+SELECT id, encode(digest, 'hex'), signs, address_id IS NOT NULL FROM mailroster.entry WHERE namespace = $1 AND connection = $2 AND id = ANY ($3)";
 
 const NEW_HOLDERS: &str =
     "SELECT canonical FROM mailroster.address WHERE namespace = $1 AND connection = $2 AND holder_since IS NOT NULL ORDER BY canonical";

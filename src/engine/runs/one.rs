@@ -91,7 +91,7 @@ impl Run {
         domains.retain(|domain| self.declared.domains.is_empty() || self.declared.domains.contains(domain));
         let frame = self.declared.access.frame(&domains);
         let mapping = format!("{frame} {} {}", self.declared.link_aliases, self.declared.acknowledge_disabled);
-        let mut progress = Progress::new(store.known_entries(&self.key).await?, state.mapping == mapping);
+        let mut progress = Progress::new(state.mapping == mapping);
         let mut read = Read { started_at, server: String::new(), mode: String::new(), problem: None, domains };
         let full_is_due = state.last_full.is_none_or(|last| last.saturating_add(self.declared.full_interval).unwrap_or(last) <= started_at);
         let mark = state.mark.clone().filter(|_| !self.declared.full_only && progress.same_mapping && state.new_frame.is_empty());
@@ -118,7 +118,8 @@ impl Run {
     async fn what_changed(&self, progress: &mut Progress, state: &mut ConnectionRow, read: &mut Read, mark: Mark) -> Result<bool, Break> {
         let (pages, arriving) = mpsc::channel::<Page>(PAGES);
         let reading = directory::changes(&self.declared.access, &self.credentials, read.started_at, &mark, pages);
-        let increment = self.taking(progress, reading, arriving).await?;
+        // What is known is asked for as entries come: a run that finds little costs little (Y10).
+        let increment = self.taking(progress, reading, arriving, true).await?;
         let (gone, next) = match increment.told {
             Ok(told) => told,
             Err(problem) if increment.server.is_empty() => {
@@ -137,11 +138,12 @@ impl Run {
         let absences = match gone {
             // What the server shows is no guess (Y7).
             Gone::These(ids) => {
-                let gone: Vec<_> = ids.into_iter().filter(|id| progress.known.contains_key(id) && !progress.seen.contains(id)).collect();
+                let gone: Vec<_> = ids.into_iter().filter(|id| !progress.seen.contains(id)).collect();
                 Absences::Shown { gone, missed: self.declared.leavers.missed_runs }
             }
             Gone::AllBut(mut left) => {
                 left.extend(progress.seen.iter().cloned());
+                progress.known = self.leader.store().known_entries(&self.key).await?;
                 Absences::Told { missing: missing(&progress.known, &left) }
             }
         };
@@ -158,9 +160,10 @@ impl Run {
     async fn all(&self, progress: &mut Progress, state: &mut ConnectionRow, read: &mut Read, frame: &str) -> Result<(), Break> {
         progress.seen = HashSet::new();
         progress.counts.read = 0;
+        progress.known = self.leader.store().known_entries(&self.key).await?;
         let (pages, arriving) = mpsc::channel::<Page>(PAGES);
         let reading = directory::read(&self.declared.access, &self.credentials, read.started_at, pages);
-        let ending = self.taking(progress, reading, arriving).await?;
+        let ending = self.taking(progress, reading, arriving, false).await?;
         let server = ending.mark.as_ref().map_or("", |mark| &mark.server);
         let proof = self.completeness(progress, state, &Scope { frame, server }, ending.complete);
         (read.server, read.mode) = (ending.server, "Full".to_owned());
@@ -184,15 +187,20 @@ impl Run {
         self.hand_over(progress, true).await
     }
 
-    /// Takes in what a read brings while it reads on.
+    /// Takes in what a read brings while it reads on. `few`: what is known of the entries was not read before.
     async fn taking<T>(
         &self,
         progress: &mut Progress,
         reading: impl Future<Output = T>,
         mut arriving: mpsc::Receiver<Page>,
+        few: bool,
     ) -> Result<T, Break> {
         let taking = async {
             while let Some(page) = arriving.recv().await {
+                if few {
+                    let ids: Vec<_> = page.entries.iter().map(|entry| entry.id.clone()).collect();
+                    progress.known.extend(self.leader.store().known_of(&self.key, &ids).await?);
+                }
                 progress.take_page(page);
                 if progress.chunk.len() >= CHUNK {
                     self.hand_over(progress, false).await?;

@@ -32,9 +32,9 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub fn new(known: HashMap<EntryId, Known>, same_mapping: bool) -> Self {
+    pub fn new(same_mapping: bool) -> Self {
         Self {
-            known,
+            known: HashMap::new(),
             same_mapping,
             seen: HashSet::new(),
             signless: Signless::default(),
