@@ -136,7 +136,9 @@ async fn execute_run(c: &mut PgConnection, run: &[Change]) -> Result<(), StoreEr
                 put_all(c, LOCK_ADDRESSES, rows, known).await?;
             }
             put_all(c, PUT_ADDRESSES, rows, count).await?;
-            put(c, DELETE_KEYS, rows).await?;
+            if known > 0 {
+                put(c, DELETE_KEYS, rows).await?;
+            }
             put(c, PUT_KEYS, rows).await
         }
         Some(Change::PutRole { .. }) => put_all(c, PUT_ROLES, rows, count).await,

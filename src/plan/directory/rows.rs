@@ -42,8 +42,9 @@ pub struct Mark {
     pub value: String,
 }
 
-/// `status.lastRun`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// `status.lastRun`. What another version did not keep is as if it had not been.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RunRecord {
     pub started_at: Timestamp,
     pub finished_at: Timestamp,
@@ -170,7 +171,7 @@ mod reason_text {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Reason, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|()| serde::de::Error::custom(format!("{text:?} is no reason")))
+        // A later version may know more of them: its message tells.
+        Ok(String::deserialize(deserializer)?.parse().unwrap_or(Reason::InternalError))
     }
 }
