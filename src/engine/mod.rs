@@ -188,15 +188,19 @@ impl<S: Surroundings> Engine<S> {
             if !self.ready() {
                 continue;
             }
-            if self.has_work() && self.begins_at() <= Instant::now() {
+            if self.is_due() {
                 self.calm_until = Instant::now() + APART;
                 self.work(&stop).await?;
             }
             if !self.has_work() && self.ready() {
                 self.calm().await?;
-                if let Some(chunk) = self.runs.chunks.pop_front() {
-                    self.bring(chunk, &stop).await?;
-                }
+            }
+            // Directories come last, and also while what is to do waits for company.
+            if !self.is_due()
+                && self.ready()
+                && let Some(chunk) = self.runs.chunks.pop_front()
+            {
+                self.bring(chunk, &stop).await?;
             }
         }
     }
@@ -247,6 +251,10 @@ impl<S: Surroundings> Engine<S> {
         !self.subjects.is_empty() || !self.reported.is_empty() || !self.ended.is_empty()
     }
 
+    fn is_due(&self) -> bool {
+        self.has_work() && self.begins_at() <= Instant::now()
+    }
+
     /// When the work there is may begin: what takes something away, lets somebody in or comes from mail servers, at once; a full batch too.
     fn begins_at(&self) -> Instant {
         let urgent = self.dirty.first().is_some_and(|(calm, _, _)| !calm);
@@ -261,11 +269,11 @@ impl<S: Surroundings> Engine<S> {
         if self.older {
             return Some(Instant::now());
         }
-        if self.has_work() && self.has_listed_all() {
-            return Some(self.begins_at());
-        }
         if !self.runs.chunks.is_empty() && self.has_listed_all() {
             return Some(Instant::now());
+        }
+        if self.has_work() && self.has_listed_all() {
+            return Some(self.begins_at());
         }
         let aside = self.set_aside.iter().map(|(at, _)| *at).min();
         let sight = self.has_listed_all().then(|| self.sight.next());
