@@ -37,6 +37,8 @@ pub(super) struct Way<'a> {
 /// A connection on which the bind succeeded. Dropping it closes it.
 pub(super) struct Session {
     pub(super) ldap: Ldap,
+    /// The server's certificate, as it came (DER).
+    pub(super) certificate: Option<Vec<u8>>,
     _driver: AbortOnDropHandle<()>,
     carrier: AbortOnDropHandle<()>,
 }
@@ -67,7 +69,7 @@ pub(super) async fn connect(way: &Way<'_>, server: &ServerUrl) -> Result<Session
     let limit = way.access.timeout;
     let late = |what: &str| problem(Reason::DirectoryUnreachable, format!("{what} took longer than {} s", limit.as_secs()));
     let opened = timeout(limit, Box::pin(open(way, server))).await;
-    let stream = opened.map_err(|_| late("connecting"))??;
+    let (stream, certificate) = opened.map_err(|_| late("connecting"))??;
     let broken = |error: &dyn std::fmt::Display| {
         problem(Reason::DirectoryUnreachable, format!("the connection broke at the bind: {}", way.redaction.text(&error.to_string())))
     };
@@ -87,14 +89,15 @@ pub(super) async fn connect(way: &Way<'_>, server: &ServerUrl) -> Result<Session
     if result.rc != 0 {
         return Err(bind_problem(&result, &way.access.bind_dn, way.password, way.redaction));
     }
-    Ok(Session { ldap, _driver: driver, carrier })
+    Ok(Session { ldap, certificate, _driver: driver, carrier })
 }
 
-async fn open(way: &Way<'_>, server: &ServerUrl) -> Result<Box<dyn Stream>, Problem> {
+/// A way to the server, and its certificate where it has shown one.
+async fn open(way: &Way<'_>, server: &ServerUrl) -> Result<(Box<dyn Stream>, Option<Vec<u8>>), Problem> {
     let unreachable = |error: &io::Error| problem(Reason::DirectoryUnreachable, way.redaction.text(&error.to_string()));
     let mut stream = reach(server, way.access.timeout).await.map_err(|error| unreachable(&error))?;
     if way.access.tls == TlsMode::None {
-        return Ok(Box::new(stream));
+        return Ok((Box::new(stream), None));
     }
     let refused = |message: String| problem(Reason::TlsFailed, message);
     let Some(config) = &way.tls else { return Err(refused("no TLS was prepared".to_owned())) };
@@ -109,7 +112,10 @@ async fn open(way: &Way<'_>, server: &ServerUrl) -> Result<Box<dyn Stream>, Prob
         return Err(refused(format!("no certificate can bear the name {name}: set tls.serverName")));
     };
     match TlsConnector::from(config.clone()).connect(checked, stream).await {
-        Ok(stream) => Ok(Box::new(stream)),
+        Ok(stream) => {
+            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(|certificate| certificate.to_vec());
+            Ok((Box::new(stream), shown))
+        }
         Err(error) => Err(match error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
             Some(error) => refused(tls::explain(error, name, way.redaction)),
             // A server that is being stopped does this too.

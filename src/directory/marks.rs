@@ -46,7 +46,7 @@ pub(super) async fn naming_context(way: &Way<'_>, ldap: &mut Ldap) -> Option<Str
 }
 
 /// The values of one attribute of one entry.
-async fn look(way: &Way<'_>, ldap: &mut Ldap, dn: &str, attribute: &str) -> Option<Vec<String>> {
+pub(super) async fn look(way: &Way<'_>, ldap: &mut Ldap, dn: &str, attribute: &str) -> Option<Vec<String>> {
     let values = look_bytes(way, ldap, dn, attribute).await?;
     values.into_iter().map(|value| String::from_utf8(value).ok()).collect()
 }

@@ -10,6 +10,7 @@
 //! | `increment`, `marks`, `sync_repl`, `usn` | what changed since a read, and whether a server can tell |
 //! | `servers`, `connect`, `tls` | the way to a server; never in clear text unless it was asked for |
 //! | `wire` | what the library is spared of what a server sends |
+//! | `probe`, `certificate` | what a server shows of itself, for people |
 //! | `search`, `raw`, `hand_over` | pages, cookies, ranges, references; from the wire to the reader |
 //! | `asked`, `entry`, `values`, `account` | pure: what an entry means (Y1 to Y4) |
 //! | `answers`, `redaction` | what a server's refusal is to us, and what of it may be shown (Y9) |
@@ -19,11 +20,13 @@
 mod account;
 mod answers;
 mod asked;
+mod certificate;
 mod connect;
 mod entry;
 mod hand_over;
 mod increment;
 mod marks;
+mod probe;
 mod raw;
 mod read;
 mod redaction;
@@ -35,7 +38,9 @@ mod usn;
 mod values;
 mod wire;
 
+pub use certificate::Certificate;
 pub use increment::{Gone, Increment, changes};
+pub use probe::{Changes, PageLimit, Probe, Sight, probe};
 pub use read::read;
 
 use crate::model::{Complete, Entry, Secret};

@@ -17,7 +17,7 @@ use crate::plan::directory::rows::Problem;
 use crate::plan::reason::Reason;
 
 /// LDAP_SERVER_DOMAIN_SCOPE_OID (MS-ADTS 3.1.1.3.4.1.3): no references to the other naming contexts of a forest, of which there always are some.
-const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
+pub(super) const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
 /// A server may send a page without entries, but not for ever.
 const MOST_EMPTY_PAGES: u32 = 100;
 /// So many parts an attribute may come in: ten million values of Active Directory's parts.
@@ -245,7 +245,7 @@ pub(super) fn lost(way: &Way<'_>, filter: &str, error: &LdapError) -> Problem {
 }
 
 /// Where the next page begins; empty: nowhere.
-fn cookie(result: &LdapResult) -> Vec<u8> {
+pub(super) fn cookie(result: &LdapResult) -> Vec<u8> {
     let paged = |Control(kind, raw): &Control| matches!(kind, Some(ControlType::PagedResults)).then(|| raw.parse::<PagedResults>().cookie);
     result.ctrls.iter().find_map(paged).unwrap_or_default()
 }

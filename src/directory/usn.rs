@@ -19,7 +19,7 @@ use crate::plan::directory::rows::{Mark, Problem};
 use crate::plan::reason::Reason;
 
 /// LDAP_SERVER_SHOW_DELETED_OID (MS-ADTS 3.1.1.3.4.1.14).
-const SHOW_DELETED: &str = "1.2.840.113556.1.4.417";
+pub(super) const SHOW_DELETED: &str = "1.2.840.113556.1.4.417";
 
 /// Hands over what changed and is found by a filter, and gives the ids of all else in the naming context that changed or was deleted, as far as
 /// the bind name may see it.

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 /// What a command printed and how it ended.
 #[derive(Debug)]
-struct Ran {
-    status: i32,
-    out: String,
-    err: String,
+pub struct Ran {
+    pub status: i32,
+    pub out: String,
+    pub err: String,
 }
 
 async fn run(environment: &[(&str, &str)], arguments: &[&str]) -> Ran {
@@ -21,7 +21,7 @@ async fn run(environment: &[(&str, &str)], arguments: &[&str]) -> Ran {
     Ran { status: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
 }
 
-async fn on_cluster(cluster: &Cluster, arguments: &[&str]) -> Ran {
+pub async fn on_cluster(cluster: &Cluster, arguments: &[&str]) -> Ran {
     run(&[("KUBECONFIG", &cluster.kubeconfig().display().to_string())], arguments).await
 }
 

@@ -16,6 +16,7 @@ mod account;
 mod addresses;
 mod api_faults;
 mod attack;
+mod check_directory;
 mod clocks;
 mod commands;
 mod crashes;
