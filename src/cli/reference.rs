@@ -10,6 +10,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool};
 use serde::Deserialize as _;
 
+use super::check::directory::remedies;
 use super::check::rights;
 use crate::api::{crds, names};
 use crate::plan::reason::{Disposition, Reason};
@@ -164,6 +165,20 @@ fn docs_conditions_tell_every_reason() {
         }
     }
     hold("docs/conditions.md", &text);
+}
+
+#[test]
+fn docs_directory_tells_what_to_do_about_each_reason_of_an_incomplete_run() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/directory.md")).unwrap();
+    let place = |reason| Reason::ALL.iter().position(|known| *known == reason).unwrap();
+    let incomplete = place(Reason::DirectoryUnreachable)..=place(Reason::ServerSwitched);
+    for (place, reason) in Reason::ALL.iter().enumerate() {
+        let remedy = remedies::of(*reason);
+        assert_eq!(remedy.is_some(), incomplete.contains(&place), "{reason}");
+        if let Some(remedy) = remedy {
+            assert!(text.contains(&format!("\n| `{reason}` | {} |\n", cell(remedy))), "docs/directory.md lacks: | `{reason}` | {remedy} |");
+        }
+    }
 }
 
 #[test]

@@ -214,3 +214,31 @@ fn domain(samba: &Samba, base: &str, bind: &str) -> serde_json::Value {
         "baseDN": base,
     })
 }
+
+/// The query of the file of that name in docs/directory.md, for one who logs on and a service.
+fn documented(login: &str, service: &str) -> String {
+    let text = include_str!("../../docs/directory.md");
+    let (_, after) = text.split_once("`mailroster-shut.conf.ext` finds").expect("docs/directory.md has the file");
+    let (_, query) = after.split_once("password_query = ").expect("a query");
+    let (query, _) = query.split_once("```").expect("its end");
+    query.replace("\\\n", "\n").replace("%u", login).replace("%s", service)
+}
+
+#[tokio::test]
+async fn p7_the_documented_chain_shuts_out_the_locked_before_any_password_is_asked() {
+    let database = support::fresh_database().await;
+    database.execute(crate::commands::ROSTER).await;
+    let shut = async |login: &str, service: &str| {
+        let query = documented(login, service);
+        database.text(&format!("SELECT count(*)::text FROM ({query}) q")).await
+    };
+    assert_eq!((shut("it@acme.example", "imap").await, shut("nobody@acme.example", "imap").await), ("0".into(), "0".into()));
+    // Neither SMTP submission nor POP was allowed.
+    assert_eq!((shut("it@acme.example", "smtp").await, shut("it@acme.example", "pop3").await), ("1".into(), "1".into()));
+    database.execute("UPDATE mailroster.address SET smtp_submission = true WHERE canonical = 'it@acme.example'").await;
+    assert_eq!((shut("it@acme.example", "smtp").await, shut("it@acme.example", "pop3").await), ("0".into(), "1".into()));
+    let wrong =
+        "SELECT count(gateway.record_logon_v1(gen_random_uuid(), 'it@acme.example', 'wrong_password', 'imap')) FROM generate_series(1, 5)";
+    database.execute(wrong).await;
+    assert_eq!(shut("it@acme.example", "imap").await, "1", "a lock shuts the directory's password too");
+}

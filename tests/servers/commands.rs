@@ -112,7 +112,7 @@ async fn check_store_tells_a_fresh_database_from_a_migrated_one() {
     database.execute("DROP ROLE weak").await;
 }
 
-const ROSTER: &str = "
+pub const ROSTER: &str = "
     UPDATE mailroster.installation SET answers_since = mailroster.now(), recognised_run = pg_postmaster_start_time();
     INSERT INTO mailroster.domain (name, namespace, owner, recipient_validation, unknown_recipients, learn_senders, sub_addressing, created_at)
     VALUES ('acme.example', 'acme', 'acme', 'Known', 'Reject', true, '+', mailroster.now() - interval '2 hours'),
