@@ -80,7 +80,7 @@ async fn rival(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-async fn apply(stage: &Stage, kind: &str, name: &str, spec: &str) -> Result<()> {
+pub async fn apply(stage: &Stage, kind: &str, name: &str, spec: &str) -> Result<()> {
     let yaml = resource(kind, name, spec);
     // Server-side, with force: the tenant's own file may declare the same settings.
     stage.run(&format!("kubectl apply --server-side --force-conflicts -n {TENANT} -f - <<EOF\n{yaml}EOF")).await?;
@@ -91,7 +91,7 @@ fn resource(kind: &str, name: &str, spec: &str) -> String {
     format!("apiVersion: mailroster.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n")
 }
 
-async fn wait(stage: &Stage, what: &str, condition: &str) -> Result<()> {
+pub async fn wait(stage: &Stage, what: &str, condition: &str) -> Result<()> {
     stage.run(&format!("kubectl wait --for={condition} {what} -n {TENANT} --timeout=60s")).await?;
     Ok(())
 }

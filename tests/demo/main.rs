@@ -1,10 +1,12 @@
-//! `make demo`: starts a control plane, Postgres and the controller on this machine, and plays what a tenant sees of them.
+//! `make demo`: starts a control plane, Postgres, a company directory and the controller on this machine, and plays what a tenant sees of
+//! them.
 //!
 //! `KEEP=1` leaves all of it running afterwards, until Ctrl-C. `CLUSTER=FILE` plays on the cluster of that kubeconfig in place of
 //! one of our own; what the demo made there it takes away again, and what was there before it does not touch.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "servers for tests: tests/support")]
 
 mod acts;
+mod directory;
 mod props;
 mod stage;
 #[path = "../support/mod.rs"]
@@ -42,8 +44,8 @@ async fn main() -> ExitCode {
 /// Starts all parts, plays the acts, and takes away what it put into somebody else's cluster, however the acts went.
 async fn play() -> Result<()> {
     let borrowed = std::env::var_os("CLUSTER").filter(|file| !file.is_empty()).map(PathBuf::from);
-    println!("Starting {}Postgres and the controller ...", if borrowed.is_some() { "" } else { "etcd, kube-apiserver, " });
-    let database = support::fresh_database().await;
+    println!("Starting {}Postgres, slapd and the controller ...", if borrowed.is_some() { "" } else { "etcd, kube-apiserver, " });
+    let (database, slapd) = tokio::join!(support::fresh_database(), support::slapd());
     let cluster = match &borrowed {
         Some(file) => {
             let kubeconfig = file.canonicalize().with_context(|| format!("CLUSTER={}", file.display()))?;
@@ -51,7 +53,7 @@ async fn play() -> Result<()> {
         }
         None => Cluster::clone(support::control_plane().await),
     };
-    let stage = Stage::new(&cluster, &database.url);
+    let stage = Stage::new(&cluster, &database.url, directory::environment(slapd)?);
     let props = Props::set_up(&stage, &cluster).await?;
     let settings = Settings {
         kubeconfig: cluster.kubeconfig().to_owned(),
@@ -81,7 +83,10 @@ async fn play() -> Result<()> {
 
 async fn perform(stage: &Stage, operator: &mut Operator) -> Result<()> {
     let outcome = tokio::select! {
-        acts = acts::all(stage) => acts,
+        played = async {
+            acts::all(stage).await?;
+            directory::all(stage).await
+        } => played,
         status = operator.ended(Duration::MAX) => Err(anyhow!("the controller ended: {status}")),
         () = asked_to_end() => anyhow::bail!("it was interrupted"),
     };

@@ -15,7 +15,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub fn new(cluster: &Cluster, store: &str) -> Self {
+    /// `more`: what lines name besides the cluster and the store.
+    pub fn new(cluster: &Cluster, store: &str, more: Vec<(&'static str, String)>) -> Self {
         let programs = [Some(cluster.kubectl_program()), Some(&*crate::support::operator::program())]
             .into_iter()
             .flatten()
@@ -24,7 +25,13 @@ impl Stage {
             .collect::<Vec<_>>();
         let path = format!("{}:{}", programs.join(":"), std::env::var("PATH").unwrap_or_default());
         let kubeconfig = cluster.kubeconfig().display().to_string();
-        Self { environment: vec![("KUBECONFIG", kubeconfig), ("STORE", store.to_owned()), ("PATH", path)] }
+        let own = [("KUBECONFIG", kubeconfig), ("STORE", store.to_owned()), ("PATH", path)];
+        Self { environment: own.into_iter().chain(more).collect() }
+    }
+
+    /// What a variable of the lines stands for.
+    pub fn variable(&self, name: &str) -> &str {
+        self.environment.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
     }
 
     /// Shows and runs a line; it must succeed. Returns what it printed.
@@ -76,8 +83,7 @@ impl Stage {
         let exports =
             self.environment.iter().filter(|(name, _)| *name != "PATH").map(|(name, value)| format!("    export {name}='{value}'"));
         let mut lines: Vec<_> = exports.collect();
-        let programs = &self.environment.iter().find(|(name, _)| *name == "PATH").map_or("", |(_, path)| path);
-        let ours = programs.split(':').take(2).collect::<Vec<_>>().join(":");
+        let ours = self.variable("PATH").split(':').take(2).collect::<Vec<_>>().join(":");
         lines.push(format!("    export PATH='{ours}':\"$PATH\""));
         lines.push("    kubectl get mailroster -A".to_owned());
         lines.push("    psql \"$STORE\"".to_owned());
