@@ -105,6 +105,7 @@ impl<S: Surroundings> Engine<S> {
             declared: declared.as_ref().clone(),
             credentials,
             approve,
+            all: begin == Begin::Inherit,
             inbox: self.inbox.clone(),
             stop: stop.clone(),
         };
@@ -161,7 +162,7 @@ impl<S: Surroundings> Engine<S> {
         }
         self.touch(ended.connection.clone());
         for heir in &ended.heirs {
-            self.begin_run(heir, Begin::Requested);
+            self.begin_run(heir, Begin::Inherit);
         }
         if let Some(begin) = then {
             self.begin_run(&ended.connection, begin);
