@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{DomainName, Kind, ResourceKey};
 use crate::plan::Subject;
 use crate::plan::desired::Declared;
+use crate::plan::directory::Begin;
 use crate::plan::slice::Roster;
 use crate::store::{Leader, StoreError};
 use counts::Counting;
@@ -289,7 +290,7 @@ impl<S: Surroundings> Engine<S> {
         }
         self.sight.collect_due(&self.listed);
         for connection in self.runs.take_due() {
-            self.touch(connection);
+            self.begin_run(&connection, Begin::Due);
         }
         for domain in self.counting.take_due() {
             self.touch_domain(&domain);

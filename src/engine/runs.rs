@@ -102,6 +102,7 @@ impl<S: Surroundings> Engine<S> {
         let run = Run {
             leader: self.leader.clone(),
             key: key.clone(),
+            generation: resource.generation,
             declared: declared.as_ref().clone(),
             credentials,
             approve,

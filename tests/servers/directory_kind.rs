@@ -139,7 +139,7 @@ async fn y7_a_run_that_the_store_knows_of_is_shown_and_goes_with_its_connection(
     let state = r#"{"last_run": {"started_at": "NOW", "finished_at": "NOW", "server": "ldaps://dc1.corp.example",
         "mode": "Full", "complete": true, "read": 1204, "created": 3, "updated": 2, "unchanged": 1199, "missing": 40, "held": 40,
         "problem": null, "reports": []}, "last_complete": "NOW", "last_full": "NOW", "last_successful": "NOW",
-        "held_leavers": {"hash": "9f86d081884c7d65", "count": 40, "sample": ["Leave ann@acme.example"]}}"#
+        "generation": 1, "held_leavers": {"hash": "9f86d081884c7d65", "count": 40, "sample": ["Leave ann@acme.example"]}}"#
         .replace("NOW", &now);
     let sql = format!("INSERT INTO mailroster.connection (namespace, name, state) VALUES ('{}', 'corp', '{state}')", scene.ours);
     scene.database.execute(&sql).await;

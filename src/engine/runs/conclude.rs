@@ -85,7 +85,7 @@ impl Run {
         if clean {
             state.last_successful = Some(finished_at);
         }
-        state.last_run = Some(record.clone());
+        (state.last_run, state.generation) = (Some(record.clone()), self.generation);
         let fresh = FRESH.max(self.declared.full_interval * 2);
         let conclusion = Conclusion {
             state,

@@ -29,6 +29,7 @@ const PAGES: usize = 2;
 pub(super) struct Run {
     pub leader: Arc<Leader>,
     pub key: ResourceKey,
+    pub generation: i64,
     pub declared: ConnectionDeclared,
     pub credentials: Credentials,
     /// The hash that its annotation names.

@@ -77,7 +77,9 @@ fn ready(row: &ConnectionRow) -> Finding {
 fn begin_what_is_due(w: &mut Working<'_>, resource: &Resource, declared: &ConnectionDeclared, row: &ConnectionRow) {
     let key = &resource.key;
     let requested = w.requested.contains(key);
-    let next = row.last_run.as_ref().map_or(w.now, |run| next_run(key, declared, run));
+    // What the last run came to says nothing of another spec.
+    let last_run = row.last_run.as_ref().filter(|_| row.generation == resource.generation);
+    let next = last_run.map_or(w.now, |run| next_run(key, declared, run));
     let approves = [&row.held_leavers, &row.held_holders].into_iter().flatten().any(|plan| {
         let slot = (key.clone(), Action::Approve);
         resource.actions.0.get(&Action::Approve) == Some(&plan.hash) && w.next.handled.get(&slot) != Some(&plan.hash)

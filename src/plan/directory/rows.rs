@@ -12,6 +12,8 @@ use crate::plan::verdict::HeldPlan;
 #[serde(default)]
 pub struct ConnectionRow {
     pub last_run: Option<RunRecord>,
+    /// Of which generation of its resource that was a run.
+    pub generation: i64,
     /// When the last run ended that saw everything (Y5).
     pub last_complete: Option<Timestamp>,
     /// When the last full run ended that saw everything.

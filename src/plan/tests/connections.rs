@@ -1,8 +1,13 @@
 //! What a DirectoryConnection says of itself, and its end (SPEC Y7, Y8).
 
+use std::sync::Arc;
+
 use super::world::{World, check, key};
 use crate::model::Kind;
+use crate::plan::desired::{Declared, SecretState};
+use crate::plan::directory::Begin;
 use crate::plan::directory::rows::{ConnectionRow, Problem, RunCounts, RunRecord};
+use crate::plan::plan;
 use crate::plan::reason::Reason;
 use crate::plan::verdict::{Condition, Detail, HeldPlan};
 
@@ -28,7 +33,7 @@ fn ran(world: &World, problem: Option<(Reason, &str)>) -> ConnectionRow {
         problem: problem.map(|(reason, message)| Problem { reason, message: message.to_owned() }),
         reports: Vec::new(),
     };
-    ConnectionRow { last_run: Some(run), last_complete: Some(world.now), ..ConnectionRow::default() }
+    ConnectionRow { last_run: Some(run), generation: 1, last_complete: Some(world.now), ..ConnectionRow::default() }
 }
 
 /// As the store has it after a run.
@@ -149,4 +154,20 @@ fn c6_a_connection_takes_requests_and_approvals_and_no_other_action() {
     );
     let known = crate::plan::desired::Action::ALL.into_iter().filter(|action| action.known_to(Kind::DirectoryConnection));
     assert_eq!(known.map(crate::plan::desired::Action::as_str).collect::<Vec<_>>(), ["requestedAt", "approve"]);
+}
+
+#[test]
+fn c6_another_spec_is_tried_at_once_and_an_unchanged_one_when_its_interval_is_over() {
+    let mut world = applied("");
+    world.desired.resources.iter_mut().for_each(|(_, resource)| {
+        if let Ok(Declared::Connection(declared)) = &mut Arc::make_mut(resource).declared {
+            declared.secrets = SecretState::Ready;
+        }
+    });
+    let row = ConnectionRow { generation: world.desired.resources[&key("DirectoryConnection/corp")].generation, ..ran(&world, None) };
+    world.observed.connections.insert(("acme".to_owned(), "corp".to_owned()), row.clone());
+    let begins = |world: &World| plan(&world.desired, &world.observed, world.now).runs;
+    assert_eq!(begins(&world), []);
+    world.observed.connections.insert(("acme".to_owned(), "corp".to_owned()), ConnectionRow { generation: row.generation - 1, ..row });
+    assert_eq!(begins(&world), [(key("DirectoryConnection/corp"), Begin::Due)]);
 }
