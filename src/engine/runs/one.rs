@@ -122,6 +122,7 @@ impl Run {
 
     /// An incremental read. False: the marks are of no use, and all has to be read.
     async fn what_changed(&self, progress: &mut Progress, state: &mut ConnectionRow, read: &mut Read, mark: Mark) -> Result<bool, Break> {
+        progress.shown = true;
         let (pages, arriving) = mpsc::channel::<Page>(PAGES);
         let reading = directory::changes(&self.declared.access, &self.credentials, read.started_at, &mark, pages);
         // What is known is asked for as entries come: a run that finds little costs little (Y10).
@@ -165,7 +166,7 @@ impl Run {
 
     /// A full read.
     async fn all(&self, progress: &mut Progress, state: &mut ConnectionRow, read: &mut Read, frame: &str) -> Result<(), Break> {
-        progress.seen = HashSet::new();
+        (progress.seen, progress.shown) = (HashSet::new(), false);
         progress.counts.read = 0;
         progress.known = self.leader.store().known_entries(&self.key).await?;
         let (pages, arriving) = mpsc::channel::<Page>(PAGES);
@@ -229,7 +230,8 @@ impl Run {
             }
             let entries = progress.some(if last { usize::MAX } else { CHUNK });
             let (reply, planned) = oneshot::channel();
-            let chunk = Chunk { connection: self.key.clone(), found: Found { entries: entries.clone(), last }, reply };
+            let chunk =
+                Chunk { connection: self.key.clone(), found: Found { entries: entries.clone(), last, shown: progress.shown }, reply };
             if self.inbox.send(Input::Entries(Box::new(chunk))).await.is_err() {
                 return Err(Break::Stopped);
             }

@@ -21,6 +21,8 @@ pub(super) struct Progress {
     /// What the directory says is mapped as it was when the digests were kept.
     pub same_mapping: bool,
     pub seen: HashSet<EntryId>,
+    /// The server tells what changed, not all there is.
+    pub shown: bool,
     pub signless: Signless,
     pub chunk: BTreeMap<EntryId, Arc<Entry>>,
     /// Brought again when all others were planned.
@@ -37,6 +39,7 @@ impl Progress {
             known: HashMap::new(),
             same_mapping,
             seen: HashSet::new(),
+            shown: false,
             signless: Signless::default(),
             chunk: BTreeMap::new(),
             later: BTreeMap::new(),

@@ -33,6 +33,8 @@ struct Arrival<'a> {
 struct Place<'a> {
     key: &'a ResourceKey,
     declared: &'a ConnectionDeclared,
+    /// [`super::Found::shown`].
+    shown: bool,
 }
 
 impl Place<'_> {
@@ -49,7 +51,7 @@ pub(in crate::plan) fn settle(w: &mut Working<'_>) {
     // A plan's steps run until nothing moves; what is told is told of the last round.
     w.run = super::Account::default();
     w.moved.clear();
-    let place = Place { key, declared };
+    let place = Place { key, declared, shown: found.shown };
     let mut arrivals = Vec::new();
     for (id, entry) in &found.entries {
         for fault in &entry.faults {
@@ -65,7 +67,7 @@ pub(in crate::plan) fn settle(w: &mut Working<'_>) {
             }
             None => {
                 if let Some(address) = before.and_then(|row| row.address) {
-                    begin_to_miss(w, &address);
+                    begin_to_miss(w, &place, &address);
                 }
                 w.run.counts.skipped += 1;
             }
@@ -84,12 +86,16 @@ fn serves(w: &Working<'_>, place: &Place<'_>, domain: &DomainName) -> bool {
     ours && (place.declared.domains.is_empty() || place.declared.domains.contains(domain))
 }
 
-/// An entry came without an address that it had: from here on it is missed (Y6). How often is counted by complete runs.
-fn begin_to_miss(w: &mut Working<'_>, address: &CanonicalAddress) {
+/// An entry came without an address that it had: from here on it is missed (Y6). How often is counted by complete runs; a change that the
+/// server shows counts as all of them (Y7), for no later increment would tell of the entry again.
+fn begin_to_miss(w: &mut Working<'_>, place: &Place<'_>, address: &CanonicalAddress) {
     let since = w.now;
     let is_ours = w.next.addresses.get(address).is_some_and(|row| row.connection().is_some());
     if is_ours {
-        w.next.leavers.entry(address.clone()).or_insert(Leaver { since, missed: 0, held: false, approved: false, cleared_at: None });
+        let missed = if place.shown { place.declared.leavers.missed_runs } else { 0 };
+        let new = Leaver { since, missed, held: false, approved: false, cleared_at: None };
+        let leaver = w.next.leavers.entry(address.clone()).or_insert(new);
+        leaver.missed = leaver.missed.max(missed);
     }
 }
 
@@ -102,13 +108,13 @@ fn arrive(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>) {
         for alias in &arrival.aliases {
             unlinked |= !link(w, place, alias, primary);
         }
-        miss_dropped(w, arrival);
+        miss_dropped(w, place, arrival);
     }
     // Its last address is nobody's now, unless it became its alias or another entry's.
     if let Some(last) = arrival.before.as_ref().and_then(|row| row.address.as_ref()).filter(|last| *last != primary)
         && w.next.addresses.get(last).is_some_and(|row| !row.is_alias && row.entry() == Some(&arrival.id))
     {
-        begin_to_miss(w, last);
+        begin_to_miss(w, place, last);
     }
     let row = EntryRow {
         digest: (!unfinished && !unlinked).then_some(arrival.entry.digest),
@@ -261,7 +267,7 @@ fn is_mailbox_of_its_own(w: &Working<'_>, address: &CanonicalAddress, primary: &
 }
 
 /// Aliases that the entry had and came without (Y6): they wait. What another entry has by now was relinked.
-fn miss_dropped(w: &mut Working<'_>, arrival: &Arrival<'_>) {
+fn miss_dropped(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>) {
     let primary = arrival.primary.canonical();
     let dropped: Vec<_> = w
         .next
@@ -272,6 +278,6 @@ fn miss_dropped(w: &mut Working<'_>, arrival: &Arrival<'_>) {
         .cloned()
         .collect();
     for alias in dropped {
-        begin_to_miss(w, &alias);
+        begin_to_miss(w, place, &alias);
     }
 }

@@ -44,6 +44,8 @@ pub struct Found {
     /// All others of the run have been planned: who else has an address is known by now. Until then an entry that wants what another has
     /// waits ([`Account::deferred`]).
     pub last: bool,
+    /// The server told of them because they changed: what they came without it shows to be gone (Y7).
+    pub shown: bool,
 }
 
 /// What planning a chunk of entries did.
@@ -61,11 +63,11 @@ pub struct Account {
 impl Found {
     /// Two parts of it, for finding out what breaks a plan.
     #[must_use]
-    pub fn halves(self) -> [Self; 2] {
+    pub fn halves(mut self) -> [Self; 2] {
         let half = self.entries.len().div_ceil(2);
-        let mut entries = self.entries.into_iter();
+        let mut entries = std::mem::take(&mut self.entries).into_iter();
         let first = entries.by_ref().take(half).collect();
-        [Self { entries: first, last: self.last }, Self { entries: entries.collect(), last: self.last }]
+        [Self { entries: first, ..self }, Self { entries: entries.collect(), ..self }]
     }
 }
 

@@ -26,6 +26,8 @@ struct Corp {
     world: World,
     /// When leavers were seen through.
     departed: Vec<jiff::Timestamp>,
+    /// Runs bring what the server shows to have changed.
+    shown: bool,
 }
 
 /// Two domains, and a connection with its defaults.
@@ -34,7 +36,7 @@ fn corp(more: &str) -> Corp {
         &format!("InternalDomain/x: {{domain: acme.example}}\nInternalDomain/y: {{domain: acme.test}}\n{more}"),
         "InternalDomain/x Succeeded",
     );
-    let mut corp = Corp { world, departed: Vec::new() };
+    let mut corp = Corp { world, departed: Vec::new(), shown: false };
     corp.connect("corp", |_| {});
     corp
 }
@@ -132,7 +134,7 @@ impl Corp {
     /// Plans and executes what a run brings.
     fn bring(&mut self, connection: &str, entries: BTreeMap<EntryId, Arc<Entry>>, last: bool) -> Outcome {
         let key = key(&format!("DirectoryConnection/{connection}"));
-        self.world.desired.found = Some((key, Found { entries, last }));
+        self.world.desired.found = Some((key, Found { entries, last, shown: self.shown }));
         self.world.count();
         let run = plan(&self.world.desired, &self.world.observed, self.world.now).run;
         self.world.settle();
@@ -357,6 +359,23 @@ fn y6_with_purge_a_leaver_is_purged_behind_its_blockers_and_a_declared_one_never
 }
 
 #[test]
+fn y6_who_comes_back_while_the_purge_waits_is_not_purged_at_the_next_leave() {
+    let mut corp = corp("");
+    corp.connect("corp", |declared| declared.leavers.action = LeaverAction::Purge);
+    let both = "a: {mail: ['SMTP:anna@acme.example']}\nb: {mail: ['SMTP:bert@acme.example']}";
+    corp.run(both);
+    for _ in 0..2 {
+        corp.run("b: {mail: ['SMTP:bert@acme.example']}");
+    }
+    corp.world.advance(24 * HOUR);
+    assert!(corp.world.waits("anna@acme.example", WaitAction::Purge));
+    corp.run(both);
+    assert!(!corp.world.waits("anna@acme.example", WaitAction::Purge));
+    assert_eq!((corp.origin("anna@acme.example"), corp.shut("anna@acme.example")), ("Directory", vec![]));
+    assert!(!corp.world.row("anna@acme.example").unwrap().closing);
+}
+
+#[test]
 fn y6_a_dropped_alias_goes_after_the_same_waiting() {
     let mut corp = corp("");
     corp.run("a: {mail: ['SMTP:anna@acme.example', 'a@acme.example', 'ann@acme.example']}");
@@ -367,6 +386,19 @@ fn y6_a_dropped_alias_goes_after_the_same_waiting() {
     corp.world.advance(23 * HOUR);
     assert_eq!(corp.world.alias_of("a@acme.example"), Some("anna@acme.example".to_owned()));
     corp.world.advance(HOUR);
+    assert!(corp.world.row("a@acme.example").is_none() && corp.world.row("ann@acme.example").is_some());
+}
+
+#[test]
+fn y7_an_address_that_a_changed_entry_came_without_counts_as_missed_by_all_runs() {
+    let mut corp = corp("");
+    corp.run("a: {mail: ['SMTP:anna@acme.example', 'a@acme.example', 'ann@acme.example']}");
+    corp.shown = true;
+    let less = entries("a: {mail: ['SMTP:anna@acme.example', 'ann@acme.example']}");
+    corp.bring("corp", less, false);
+    // No later increment tells of the entry again.
+    assert_eq!(corp.judge("corp", None).cleared, [address("a@acme.example")]);
+    corp.world.advance(24 * HOUR);
     assert!(corp.world.row("a@acme.example").is_none() && corp.world.row("ann@acme.example").is_some());
 }
 
