@@ -2,4 +2,5 @@
 
 mod corp;
 mod holds;
+mod leavers;
 mod people;

@@ -80,6 +80,18 @@ impl Corp {
         self.slapd.modify(&format!("dn: {}\nchangetype: delete\n", self.dn(name)));
     }
 
+    /// Moves an entry out of the connection's sight, the same entry: to a part of the directory that it does not read.
+    pub fn hide(&self, name: &str, attic: &str) {
+        self.slapd
+            .modify(&format!("dn: {}\nchangetype: modrdn\nnewrdn: cn={name}\ndeleteoldrdn: 1\nnewsuperior: {attic}\n", self.dn(name)));
+    }
+
+    /// Moves it back.
+    pub fn show(&self, name: &str, attic: &str) {
+        let base = &self.base;
+        self.slapd.modify(&format!("dn: cn={name},{attic}\nchangetype: modrdn\nnewrdn: cn={name}\ndeleteoldrdn: 1\nnewsuperior: {base}\n"));
+    }
+
     /// Replaces somebody's addresses.
     pub fn readdress(&self, name: &str, addresses: &str) {
         let values: String = addresses.split(',').map(|address| format!("proxyAddresses: {}\n", address.trim())).collect();
@@ -120,6 +132,35 @@ impl Corp {
             text => Err(text),
         })
         .await;
+    }
+
+    /// What the audit log says of a subject, in order: each record's action and reason. All of it was some connection's doing or a rule's.
+    pub async fn audit(&self, subject: &str, expected: &str) {
+        let sql = format!("SELECT string_agg(action || ' ' || reason, ', ' ORDER BY id) FROM mailroster.audit WHERE subject = '{subject}'");
+        self.store(&sql, expected).await;
+        let nobody = format!("SELECT count(*) FROM mailroster.audit WHERE subject = '{subject}' AND (actor = '' OR reason = '')");
+        assert_eq!(self.tenant.database.text(&nobody).await, "0");
+    }
+
+    /// Says yes to what a connection holds: `heldPlan` or `heldHolders`, once it has so many.
+    pub async fn approve(&self, name: &str, held: &str, count: u32) {
+        let connection = format!("DirectoryConnection/{name}");
+        let status = self.tenant.status(&connection, &format!("{count} in {held}"), |status| status[held]["count"] == count).await;
+        let hash = status[held]["hash"].as_str().expect("a hash");
+        self.tenant.annotate(&connection, "approve", hash).await;
+        self.tenant.handled(&connection, "approve", hash).await;
+    }
+
+    /// An address with a password, which a Secret of the same name has; in force.
+    pub async fn declare_with_password(&self, name: &str, more: &str) {
+        let secret = format!(
+            "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, labels: {{mailroster.dev/readable: \"true\"}}}}\nstringData: {{password: Correct-Horse-7}}\n"
+        );
+        self.tenant.cluster.apply(&self.tenant.namespace, &secret).await;
+        let address =
+            format!("EmailAddress/{name} {{address: {name}@acme.example, password: {{secretRef: {{name: {name}, key: password}}}}{more}}}");
+        self.tenant.apply(&address).await;
+        self.tenant.ready(&address).await;
     }
 
     /// `address origin …` of all that the tenant has: with `missing`, `disabled`, `holder`, and `->primary` of an alias.

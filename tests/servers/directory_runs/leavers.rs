@@ -1,0 +1,168 @@
+//! Who leaves: shut after two runs, gone after a day, all there again when back (SPEC Y6, U2, Y12).
+
+use super::corp::Corp;
+
+/// Two people, one of whom has an alias, a role and somebody else's mailbox to read.
+async fn two(more: &str) -> Corp {
+    let corp = Corp::without_connection().await;
+    corp.add("anna SMTP:anna@acme.example, smtp:a@acme.example\nbert SMTP:bert@acme.example\ncarl SMTP:carl@acme.example");
+    corp.connect("corp", more).await;
+    corp.tenant
+        .apply(
+            "DelegateMailbox/d {reader: anna@acme.example, mailbox: bert@acme.example}
+AdminRole/r {builtIn: HelpDesk, members: [anna@acme.example]}",
+        )
+        .await;
+    corp.tenant.ready("DirectoryConnection/corp\nDelegateMailbox/d\nAdminRole/r").await;
+    corp
+}
+
+const READS: &str = "SELECT count(*) FROM gateway.archive_reader_v1 WHERE reader = 'anna@acme.example' AND mailbox = 'bert@acme.example'";
+const HELPS: &str = "SELECT count(*) FROM gateway.administrator_v1 WHERE login = 'anna@acme.example' AND permission = 'addresses.read'";
+const HERE: &str = "a@acme.example Directory ->anna@acme.example
+    anna@acme.example Directory
+    bert@acme.example Directory
+    carl@acme.example Directory";
+
+#[tokio::test]
+async fn y6_the_same_entry_back_before_and_after_its_day_has_its_alias_role_and_delegation_again() {
+    let corp = two("").await;
+    let attic = corp.slapd.fresh_base();
+    // Before: it never left.
+    corp.hide("anna", &attic);
+    for _ in 0..2 {
+        corp.run().await;
+    }
+    corp.roster(&HERE.replace("anna@acme.example Directory\n", "anna@acme.example Directory missing\n")).await;
+    // It only opens no cloud logon: mail flows on.
+    corp.store("SELECT coalesce(gateway.recipient_action_v1('anna@acme.example'), 'ok')", "ok").await;
+    corp.show("anna", &attic);
+    let run = corp.run().await;
+    assert_eq!((&run["enabled"], &run["missing"]), (&1.into(), &0.into()), "{run}");
+    corp.roster(HERE).await;
+    corp.audit("address anna@acme.example", "Created DirectoryFound, Updated DirectoryMissing, Updated DirectoryChanged").await;
+    // After: its alias is gone, and comes back with it.
+    corp.hide("anna", &attic);
+    for _ in 0..2 {
+        corp.run().await;
+    }
+    corp.tenant.database.move_clock(86_410).await;
+    corp.roster("anna@acme.example MailFlow missing\nbert@acme.example Directory\ncarl@acme.example Directory").await;
+    corp.show("anna", &attic);
+    corp.run().await;
+    corp.roster(HERE).await;
+    corp.store(READS, "1").await;
+    corp.store(HELPS, "1").await;
+    corp.tenant.reasons("DelegateMailbox/d Succeeded\nAdminRole/r Succeeded").await;
+    corp.tenant.condition("DirectoryConnection/corp", "HolderChanged", "False SameHolder").await;
+}
+
+#[tokio::test]
+async fn y6_u2_with_purge_a_leaver_waits_for_its_role_and_its_held_mail_and_then_is_gone() {
+    let corp = two("leavers: {action: Purge, missedRuns: 1, after: 1h}").await;
+    let held = |messages: &str| format!("SELECT gateway.record_held_v1('mx1', '{messages}')");
+    corp.remove("anna");
+    corp.run().await;
+    corp.roster(&HERE.replace("anna@acme.example Directory\n", "anna@acme.example Directory missing\n")).await;
+    corp.tenant.database.move_clock(3_700).await;
+    let waits =
+        "SELECT string_agg(w.action || ' ' || a.canonical, ',') FROM mailroster.waiting w JOIN mailroster.address a ON a.id = w.address_id";
+    corp.store(waits, "Purge anna@acme.example").await;
+    corp.roster("anna@acme.example MailFlow missing\nbert@acme.example Directory\ncarl@acme.example Directory").await;
+    // A wave of purges is seen before its first row goes; then there is the role, and a message in a queue.
+    let message = r#"[{"id": "1", "since": 1700000000, "state": "held", "addresses": ["anna@acme.example"]}]"#;
+    corp.tenant.database.move_clock(3_700).await;
+    corp.tenant.database.execute(&held(message)).await;
+    corp.tenant.reconcile("AdminRole/r", "looked").await;
+    corp.store("SELECT closing::text FROM mailroster.address WHERE canonical = 'anna@acme.example'", "false").await;
+    corp.tenant.delete("AdminRole/r").await;
+    corp.tenant.gone("AdminRole/r").await;
+    // Only held mail is left in the way: no new mail is taken.
+    corp.store("SELECT closing::text FROM mailroster.address WHERE canonical = 'anna@acme.example'", "true").await;
+    corp.store("SELECT count(*) FROM gateway.recipient_v1 WHERE address = 'anna@acme.example'", "0").await;
+    corp.tenant.database.execute(&held("[]")).await;
+    corp.roster("bert@acme.example Directory\ncarl@acme.example Directory").await;
+    corp.store("SELECT string_agg(canonical, ',') FROM mailroster.tombstone", "anna@acme.example").await;
+    corp.tenant.reasons("DelegateMailbox/d ReaderNotFound").await;
+}
+
+#[tokio::test]
+async fn y6_u2_one_who_comes_back_while_its_purge_waits_is_not_purged_when_it_leaves_again() {
+    let corp = two("leavers: {action: Purge, missedRuns: 1, after: 1h}").await;
+    let attic = corp.slapd.fresh_base();
+    corp.hide("anna", &attic);
+    corp.run().await;
+    corp.tenant.database.move_clock(3_700).await;
+    corp.store("SELECT count(*) FROM mailroster.waiting", "1").await;
+    corp.show("anna", &attic);
+    corp.run().await;
+    corp.roster(HERE).await;
+    corp.store("SELECT count(*) FROM mailroster.waiting", "0").await;
+    corp.tenant.database.execute("SELECT gateway.record_held_v1('mx1', '[]')").await;
+    corp.tenant.database.move_clock(7_200).await;
+    corp.store(READS, "1").await;
+    corp.roster(HERE).await;
+}
+
+#[tokio::test]
+async fn y6_y12_a_dropped_list_and_alias_end_after_the_same_day_and_what_is_declared_stays() {
+    let corp = Corp::without_connection().await;
+    corp.tenant.apply("EmailAddress/declared {address: declared@acme.example}").await;
+    corp.tenant.ready("EmailAddress/declared").await;
+    corp.add(
+        "anna SMTP:anna@acme.example, smtp:a@acme.example, smtp:ann@acme.example
+bert SMTP:bert@acme.example
+carl SMTP:carl@acme.example
+dora SMTP:dora@acme.example
+declared SMTP:declared@acme.example",
+    );
+    corp.add_groups("all SMTP:all@acme.example, smtp:everybody@acme.example");
+    corp.connect("corp", "leavers: {action: Purge}").await;
+    corp.tenant.ready("DirectoryConnection/corp").await;
+    corp.readdress("anna", "SMTP:anna@acme.example, smtp:ann@acme.example");
+    corp.remove("all");
+    corp.remove("declared");
+    for _ in 0..2 {
+        corp.run().await;
+    }
+    corp.tenant.condition("EmailAddress/declared", "Disabled", "True DirectoryMissing").await;
+    corp.store("SELECT count(*) FROM mailroster.link", "3").await;
+    corp.tenant.database.move_clock(86_410).await;
+    corp.roster(
+        "ann@acme.example Directory ->anna@acme.example
+         anna@acme.example Directory
+         bert@acme.example Directory
+         carl@acme.example Directory
+         declared@acme.example Manual missing
+         dora@acme.example Directory",
+    )
+    .await;
+    corp.store("SELECT count(*) FROM mailroster.waiting", "0").await;
+    corp.tenant.reasons("EmailAddress/declared Succeeded").await;
+    corp.audit("address all@acme.example", "Created DirectoryFound, Deleted DirectoryDropped").await;
+    corp.audit("link a@acme.example", "Created DirectoryLinked, Deleted DirectoryDropped").await;
+}
+
+#[tokio::test]
+async fn y6_with_keep_a_leaver_stays_shut_and_a_missing_one_stays_missing() {
+    let corp = two("leavers: {action: Keep}").await;
+    corp.remove("anna");
+    for _ in 0..2 {
+        corp.run().await;
+    }
+    corp.tenant.database.move_clock(3 * 86_400).await;
+    let run = corp.run().await;
+    assert_eq!((&run["missing"], &run["held"]), (&1.into(), &0.into()), "{run}");
+    corp.roster(&HERE.replace("anna@acme.example Directory\n", "anna@acme.example Directory missing\n")).await;
+    corp.store(READS, "1").await;
+    // Nobody has to be told twice (C3).
+    let told = |status: &serde_json::Value| {
+        let [told, run] = [&status["lastRun"]["startedAt"], &run["started_at"]].map(|at| at.as_str().unwrap_or_default());
+        !told.is_empty() && run.starts_with(told.trim_end_matches('Z'))
+    };
+    corp.tenant.status("DirectoryConnection/corp", "the last run", told).await;
+    let version = async || corp.tenant.get("DirectoryConnection/corp").await.expect("it")["metadata"]["resourceVersion"].clone();
+    let before = version().await;
+    corp.tenant.reconcile("AdminRole/r", "looked").await;
+    assert_eq!(version().await, before);
+}
