@@ -41,7 +41,8 @@ pub async fn measure(stage: &mut Stage) -> Result<Vec<Row>> {
             in_store(&tenant, "SELECT count(*) FROM mailroster.credential", count).await?;
             anyhow::Ok(Instant::now())
         };
-        tokio::try_join!(in_store, tenant.addresses.until("CredentialReady", count, stage::LONG))
+        // Those without a password say so from the start.
+        tokio::try_join!(in_store, tenant.addresses.until("CredentialReady", count * 2, stage::LONG))
     };
     let mut hashing = std::pin::pin!(hashing);
     let mut revoked = Vec::new();
