@@ -7,12 +7,14 @@
 mod check;
 mod cluster;
 mod completion;
+mod connection;
 mod crds;
 mod duration;
 mod explain;
 mod failure;
 mod logging;
 mod operator;
+mod plan;
 #[cfg(test)]
 mod reference;
 mod release;
@@ -49,6 +51,7 @@ pub enum Command {
     Transfer(transfer::Arguments),
     Release(release::Arguments),
     Check(check::Arguments),
+    Plan(plan::Arguments),
     Crds(crds::Arguments),
     Completion(completion::Arguments),
     Version(version::Arguments),
@@ -101,6 +104,7 @@ pub async fn run(command: Command) -> Result<Outcome, Failure> {
         Command::Transfer(arguments) => transfer::run(arguments).await,
         Command::Release(arguments) => release::run(arguments).await,
         Command::Check(arguments) => check::run(arguments).await,
+        Command::Plan(arguments) => plan::run(arguments).await,
         Command::Crds(arguments) => crds::run(&arguments),
         Command::Completion(arguments) => Ok(completion::run(&arguments)),
         Command::Version(arguments) => Ok(version::run(&arguments)),

@@ -18,7 +18,7 @@ mod sight;
 
 pub use inbox::{Input, Outcome, SecretView, Surroundings};
 pub use passwords::{FingerprintKey, Task};
-pub use runs::{Chunk, RunEnded};
+pub use runs::{Chunk, Effect, Preview, RunEnded, preview};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -4,6 +4,7 @@
 
 mod conclude;
 mod one;
+mod preview;
 mod progress;
 mod verdict;
 
@@ -22,6 +23,7 @@ use crate::plan::desired::{ConnectionDeclared, Declared};
 use crate::plan::directory::rows::RunRecord;
 use crate::plan::directory::{Account, Begin, Found};
 use one::Run;
+pub use preview::{Effect, Preview, preview};
 
 /// How long after a run that could not be written down it is tried again.
 const AGAIN: Duration = Duration::from_secs(30);

@@ -27,6 +27,7 @@ mod writer;
 
 pub use options::Options;
 pub use seen::Seen;
+pub use watch::list as roster_of;
 
 use std::sync::Arc;
 use std::time::Duration;

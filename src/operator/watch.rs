@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use kube::api::{Api, ObjectMeta};
+use kube::api::{Api, ListParams, ObjectMeta};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde::de::DeserializeOwned;
@@ -25,6 +25,7 @@ use crate::model::{Kind, ResourceKey};
 use crate::plan::admit::{self, Admit};
 use crate::plan::desired::{Last, Resource, Violation};
 use crate::plan::reason::Reason;
+use crate::plan::slice::Roster;
 
 /// What the watch needs to know of a kind.
 pub trait Watched: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + 'static {
@@ -70,6 +71,16 @@ macro_rules! watched {
             match kind {
                 $(Kind::$kind => read_one::<api::$kind>(json),)*
             }
+        }
+
+        /// All that a namespace declares now, as watches of it would hand it on.
+        ///
+        /// # Errors
+        /// A kind can't be listed.
+        pub async fn list(client: &kube::Client, namespace: &str) -> Result<Roster, kube::Error> {
+            let mut roster = Roster::watching(BTreeSet::from([namespace.to_owned()]));
+            $(list_one::<api::$kind>(Api::namespaced(client.clone(), namespace), &mut roster).await?;)*
+            Ok(roster)
         }
 
         /// A kind's plural, as in its CustomResourceDefinition.
@@ -197,6 +208,25 @@ fn read_one<K: Watched>(json: &str) -> Result<(Resource, Shadow), serde_json::Er
     let status = object.status.as_ref().map(|text| serde_json::from_str::<K::Status>(text.get())).transpose()?;
     let (shadow, last) = Shadow::of(object.metadata(), status.map(Into::into));
     Ok((resource::<K>(&key, &object, None, last), shadow))
+}
+
+/// Objects a page.
+const PAGE: u32 = 500;
+
+async fn list_one<K: Watched>(api: Api<Slim<K>>, roster: &mut Roster) -> Result<(), kube::Error> {
+    let mut page = ListParams::default().limit(PAGE);
+    loop {
+        let list = api.list(&page).await?;
+        let next = list.metadata.continue_.clone().filter(|token| !token.is_empty());
+        for object in list.items {
+            let Some(key) = key_of(K::KIND, object.metadata()) else { continue };
+            let status = object.status.as_ref().and_then(|text| serde_json::from_str::<K::Status>(text.get()).ok());
+            let (_, last) = Shadow::of(object.metadata(), status.map(Into::into));
+            roster.insert(resource::<K>(&key, &object, None, last));
+        }
+        let Some(token) = next else { return Ok(()) };
+        page = page.continue_token(&token);
+    }
 }
 
 /// Whether a failed watch takes back what the last complete list lacked (U6): there is no list, or the kind may not be seen or is not

@@ -156,6 +156,21 @@ impl Store {
         .await
     }
 
+    /// The mailboxes and lists that these entries hold.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn addresses_of(&self, connection: &ResourceKey, entries: &[EntryId]) -> Result<Vec<CanonicalAddress>, StoreError> {
+        let sql = "SELECT a.canonical FROM unnest($3::text[]) AS m(id)
+            JOIN mailroster.entry e ON e.namespace = $1 AND e.connection = $2 AND e.id = m.id JOIN mailroster.address a ON a.id = e.address_id";
+        let ids: Vec<_> = entries.iter().map(EntryId::as_str).collect();
+        let asked = async {
+            let rows = sqlx::query_scalar(sql).bind(&connection.namespace).bind(&connection.name).bind(ids).fetch_all(self.pool());
+            Ok::<Vec<String>, StoreError>(rows.await?)
+        };
+        Ok(deadline("reading what entries hold", LONG, asked).await?.iter().map(|name| CanonicalAddress::from_store(name)).collect())
+    }
+
     /// Whether no entry carries some address of a connection.
     ///
     /// # Errors

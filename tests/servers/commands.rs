@@ -13,7 +13,7 @@ pub struct Ran {
     pub err: String,
 }
 
-async fn run(environment: &[(&str, &str)], arguments: &[&str]) -> Ran {
+pub async fn run(environment: &[(&str, &str)], arguments: &[&str]) -> Ran {
     let mut command = tokio::process::Command::new(program());
     command.args(arguments).env_clear().envs(environment.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(Duration::from_mins(1), command.output()).await.expect("the command ends").expect("it starts");

@@ -34,6 +34,7 @@ mod logons;
 mod narrowed;
 mod outage;
 mod passwords;
+mod plan_directory;
 mod races;
 mod reports;
 mod rights;

@@ -6,7 +6,6 @@ pub(crate) mod remedies;
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Secret as SecretObject;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
 use tokio::sync::mpsc;
@@ -14,12 +13,12 @@ use tokio::sync::mpsc;
 use super::Findings;
 use crate::api::names::{READABLE_LABEL, READABLE_VALUE};
 use crate::api::{DirectoryConnection, InternalDomain};
+use crate::cli::connection::{self, Found};
 use crate::cli::failure::OrFailed as _;
 use crate::cli::{Failure, cluster};
 use crate::directory::{Certificate, Credentials, PageLimit, Probe, Sight, probe};
 use crate::model::{Access, DirectoryType, DomainName, Secret, SecretKey};
-use crate::plan::admit::Admit as _;
-use crate::plan::desired::{ConnectionDeclared, Declared};
+use crate::plan::desired::ConnectionDeclared;
 use crate::plan::directory::rows::Problem;
 use crate::plan::reason::{Disposition, Reason};
 use census::Census;
@@ -43,10 +42,7 @@ pub(super) async fn check(findings: &mut Findings, namespace: Option<String>, na
     let namespace = namespace.unwrap_or(context);
     let api = Api::<DirectoryConnection>::namespaced(client.clone(), &namespace);
     let all = match name {
-        Some(name) => {
-            let found = api.get_opt(name).await.or_failed(format_args!("read DirectoryConnection {namespace}/{name}"))?;
-            vec![found.ok_or_else(|| Failure::new(format!("failed to find DirectoryConnection {name} in namespace {namespace}")))?]
-        }
+        Some(name) => vec![connection::find(&client, &namespace, name).await?],
         None => api.list(&ListParams::default()).await.or_failed(format_args!("list the DirectoryConnections of {namespace}"))?.items,
     };
     if all.is_empty() {
@@ -54,9 +50,8 @@ pub(super) async fn check(findings: &mut Findings, namespace: Option<String>, na
     }
     for resource in all {
         let place = format!("DirectoryConnection {namespace}/{}", resource.name_any());
-        let declared = match resource.spec.admit() {
-            Ok(Declared::Connection(declared)) => *declared,
-            Ok(_) => continue,
+        let declared = match connection::admit(&resource) {
+            Ok(declared) => declared,
             Err(violation) => {
                 findings.wrong(format!("{place}: {}: {}", violation.reason, violation.message));
                 continue;
@@ -116,22 +111,21 @@ impl Connection<'_> {
         })
     }
 
-    /// The value of a key, under the same conditions as the controller's (P1).
+    /// The value of a key; what is wrong with it was told.
     async fn secret(&self, findings: &mut Findings, reference: &SecretKey) -> Result<Option<Vec<u8>>, Failure> {
         let SecretKey { name, key } = reference;
-        let api = Api::<SecretObject>::namespaced(self.client.clone(), self.namespace);
-        let Some(secret) = api.get_opt(name).await.or_failed(format_args!("read Secret {}/{name}", self.namespace))? else {
+        let Found { exists, readable, value } = connection::secret(self.client, self.namespace, reference).await?;
+        if !exists {
             findings.missing(format!("{}: the Secret {name}", Reason::SecretNotFound));
             return Ok(None);
-        };
-        if secret.labels().get(READABLE_LABEL).is_none_or(|value| value != READABLE_VALUE) {
+        }
+        if !readable {
             findings.missing(format!(
                 "{}: the label {READABLE_LABEL} of the Secret {name}, without which no Secret is read",
                 Reason::SecretNotReadable
             ));
             findings.remedy(format!("kubectl -n {} label secret {name} {READABLE_LABEL}={READABLE_VALUE}", self.namespace));
         }
-        let value = secret.data.unwrap_or_default().remove(key).map(|value| value.0);
         if value.is_none() {
             findings.missing(format!("{}: the key {key:?} of the Secret {name}", Reason::SecretNotFound));
         }
