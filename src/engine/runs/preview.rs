@@ -84,7 +84,8 @@ pub async fn preview(
     domains.retain(|domain| declared.domains.is_empty() || declared.domains.contains(domain));
     let frame = declared.access.frame(&domains);
     let mapping = format!("{frame} {} {}", declared.link_aliases, declared.acknowledge_disabled);
-    let mut progress = Progress::new(store.known_entries(key).await?, state.mapping == mapping);
+    let mut progress = Progress::new(state.mapping == mapping);
+    progress.known = store.known_entries(key).await?;
 
     let (sender, mut pages) = mpsc::channel::<Page>(PAGES);
     let taking = async {
@@ -99,7 +100,7 @@ pub async fn preview(
     if proof.is_ok() {
         entries.extend(std::mem::take(&mut progress.aside));
     }
-    let found = Found { entries, last: true };
+    let found = Found { entries, last: true, shown: false };
     let (observed, plan) = if found.entries.is_empty() { Default::default() } else { planned(store, roster, key, found).await? };
 
     let mut preview = Preview { server: ending.server, read: progress.counts.read, ..Preview::default() };

@@ -15,7 +15,7 @@ const PEOPLE: usize = 200;
 
 #[tokio::test]
 async fn y5_a_server_killed_at_any_page_leaves_a_read_that_proves_nothing_and_the_next_one_heals() {
-    let slapd = Slapd::start(&folder::own("killed")).await;
+    let slapd = Slapd::start(&folder::own("killed-slapd")).await;
     let tree = Tree::of(&slapd);
     tree.add_people(PEOPLE);
     for page in [1, 2, 7, 13] {
