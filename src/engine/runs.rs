@@ -108,7 +108,6 @@ impl<S: Surroundings> Engine<S> {
             declared: declared.as_ref().clone(),
             credentials,
             approve,
-            all: begin == Begin::Inherit,
             inbox: self.inbox.clone(),
             stop: stop.clone(),
         };
@@ -165,7 +164,7 @@ impl<S: Surroundings> Engine<S> {
         }
         self.touch(ended.connection.clone());
         for heir in &ended.heirs {
-            self.begin_run(heir, Begin::Inherit);
+            self.begin_run(heir, Begin::Requested);
         }
         if let Some(begin) = then {
             self.begin_run(&ended.connection, begin);

@@ -198,20 +198,6 @@ impl Store {
         Ok(names.iter().map(|name| ResourceKey::new(connection.kind, &connection.namespace, name)).collect())
     }
 
-    /// Whether some entry of a connection wants an address that another has (Y3).
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn has_unfinished(&self, connection: &ResourceKey) -> Result<bool, StoreError> {
-        let sql = "SELECT EXISTS (SELECT FROM mailroster.entry e WHERE e.namespace = $1 AND e.connection = $2 AND e.digest IS NULL
-            AND NOT EXISTS (SELECT FROM mailroster.leaver l WHERE l.address_id = e.address_id))";
-        let asked = async {
-            let row = sqlx::query_scalar(sql).bind(&connection.namespace).bind(&connection.name).fetch_one(self.pool());
-            Ok::<bool, StoreError>(row.await?)
-        };
-        deadline("looking for who wants another's address", SHORT, asked).await
-    }
-
     /// What a connection's guard counts.
     ///
     /// # Errors

@@ -34,8 +34,6 @@ pub(super) struct Run {
     pub credentials: Credentials,
     /// The hash that its annotation names.
     pub approve: Option<String>,
-    /// All has to be read, whatever the server could tell.
-    pub all: bool,
     pub inbox: mpsc::Sender<Input>,
     pub stop: CancellationToken,
 }
@@ -96,21 +94,18 @@ impl Run {
         let mapping = format!("{frame} {} {}", self.declared.link_aliases, self.declared.acknowledge_disabled);
         let mut progress = Progress::new(state.mapping == mapping);
         let mut read = Read { started_at, server: String::new(), mode: String::new(), problem: None, domains };
-        let full_is_due =
-            self.all || state.last_full.is_none_or(|last| last.saturating_add(self.declared.full_interval).unwrap_or(last) <= started_at);
+        let full_is_due = state.last_full.is_none_or(|last| last.saturating_add(self.declared.full_interval).unwrap_or(last) <= started_at);
         let mark = state.mark.clone().filter(|_| !self.declared.full_only && progress.same_mapping && state.new_frame.is_empty());
         let told = match mark {
             Some(mark) => self.what_changed(&mut progress, &mut state, &mut read, mark).await?,
             None => false,
         };
-        // What somebody gave up another may have wanted since long ago: no server tells of that (Y3).
-        let given_up = told && progress.counts.gave_up && store.has_unfinished(&self.key).await?;
         // What the server did not tell although it told what changed is drift.
-        if !told || full_is_due || given_up {
+        if !told || full_is_due {
             let before = (progress.counts.handed_over, told);
             self.all(&mut progress, &mut state, &mut read, &frame).await?;
             let untold = progress.counts.handed_over - before.0;
-            if before.1 && !given_up && untold > 0 {
+            if before.1 && untold > 0 {
                 progress.report(format!("{untold} entries had changed without the server's telling so"));
             }
         }
@@ -154,7 +149,6 @@ impl Run {
                 Absences::Told { missing: missing(&progress.known, &left) }
             }
         };
-        progress.counts.gave_up = !absences.is_empty() || progress.counts.handed_over > 0;
         if !absences.is_empty() {
             self.leader.miss(&self.key, &absences).await?;
         }

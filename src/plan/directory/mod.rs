@@ -32,8 +32,6 @@ pub enum Begin {
     Judge,
     /// A run, for somebody asked: one that begins after that.
     Requested,
-    /// A run that reads all, for another connection gave up addresses that this one wants (Y8).
-    Inherit,
 }
 
 /// Entries that a run brings for planning.

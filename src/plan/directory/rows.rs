@@ -71,9 +71,6 @@ pub struct RunCounts {
     pub read: u64,
     /// Entries that were new or read otherwise than before.
     pub handed_over: u64,
-    /// Somebody may have given up an address.
-    #[serde(skip)]
-    pub gave_up: bool,
     /// Entries that lack what every entry of their kind has (Y4).
     pub unreadable: u64,
     /// Entries without an address in the selected domains (Y2).
