@@ -43,7 +43,7 @@ pub struct RunEnded {
     pub came_to: CameTo,
     /// Addresses that the guard let pass: they are to be planned.
     pub concerned: Vec<CanonicalAddress>,
-    /// Connections that want an address which this one misses from now on (Y8).
+    /// Connections that are to run now: they want an address which this one misses from now on (Y8), or somebody said yes to an exchange.
     pub heirs: Vec<ResourceKey>,
     /// The domains whose freshness it changed.
     pub covered: Vec<crate::model::DomainName>,
@@ -108,6 +108,7 @@ impl<S: Surroundings> Engine<S> {
             declared: declared.as_ref().clone(),
             credentials,
             approve,
+            all: begin == Begin::Inherit,
             inbox: self.inbox.clone(),
             stop: stop.clone(),
         };
@@ -164,7 +165,7 @@ impl<S: Surroundings> Engine<S> {
         }
         self.touch(ended.connection.clone());
         for heir in &ended.heirs {
-            self.begin_run(heir, Begin::Requested);
+            self.begin_run(heir, Begin::Inherit);
         }
         if let Some(begin) = then {
             self.begin_run(&ended.connection, begin);

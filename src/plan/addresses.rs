@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::desired::{Action, AddressDeclared, Resource, Violation};
+use super::directory::moved_to;
 use super::guard;
 use super::observed::{AddressRow, WaitAction};
 use super::passwords;
@@ -299,20 +300,20 @@ fn conditions(
             None => Condition::quiet("PurgeBlocked", false, Reason::NotBlocked),
         },
         credential,
-        match w.next.links.get(address) {
-            Some(link) if was_renamed(w, row, link) => Condition::new(
+        match (moved_to(&w.next, address), w.next.links.get(address)) {
+            (Some(now), _) => Condition::new(
                 "PermissionsInherited",
                 true,
                 Reason::AddressRenamed,
-                format!("the person's address is {} now: what is set here is ignored", link.primary),
+                format!("the person's address is {now} now: what is set here is ignored; declare an EmailAddress for that one"),
             ),
-            Some(link) => Condition::new(
+            (None, Some(link)) => Condition::new(
                 "PermissionsInherited",
                 true,
                 Reason::InheritsFromPrimary,
                 format!("an alias of {}: access, password and roles set here are ignored", link.primary),
             ),
-            None => Condition::quiet("PermissionsInherited", false, Reason::NotAlias),
+            (None, None) => Condition::quiet("PermissionsInherited", false, Reason::NotAlias),
         },
         match row.directory.as_ref().and_then(|side| Some((side.holder_since?, side.connection.clone()?))) {
             Some((since, connection)) => Condition::new(
@@ -327,12 +328,6 @@ fn conditions(
         },
         mail_accepted(w, address, row),
     ]
-}
-
-/// L8: the directory entry that had this address took it along as an alias of its new one.
-fn was_renamed(w: &Working<'_>, row: &AddressRow, link: &super::observed::LinkRow) -> bool {
-    let primary = w.next.addresses.get(&link.primary).and_then(AddressRow::entry);
-    link.owner.is_none() && row.entry().is_some() && primary == row.entry()
 }
 
 /// P6: the first reason that applies; all of them in the message.

@@ -197,10 +197,12 @@ pub(super) fn unlink(w: &mut Working<'_>, alias: &CanonicalAddress) {
         w.next.links.insert(alias.clone(), LinkRow { primary, owner: None, origin: "Directory".to_owned(), ..link });
         return;
     }
+    let is_mailbox = w.next.entries.values().any(|entry| entry.address.as_ref() == Some(alias));
     if let Some(row) = w.next.addresses.get_mut(alias) {
         row.is_alias = false;
         // A row that a resource declared for a while is kept, as Retain says (U1).
-        if link.made_row && row.owner.is_none() && row.last_owner.is_none() {
+        // So is one that a directory has as a mailbox by now (L4).
+        if link.made_row && row.owner.is_none() && row.last_owner.is_none() && !is_mailbox {
             w.remove_address(alias, false, "LastLinkEnded");
         } else {
             w.by_rule(Subject::Address(alias.clone()), "Unlinked");

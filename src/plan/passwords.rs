@@ -1,6 +1,7 @@
 //! Cloud passwords (SPEC P1 to P4). The plan compares fingerprints; hashing and comparing happen outside and come back as [`Work`].
 
 use super::desired::{AddressDeclared, Declared, Offer, PasswordDeclared, Resource, Work};
+use super::directory::moved_to;
 use super::observed::AddressRow;
 use super::reason::Reason;
 use super::subject::Subject;
@@ -15,7 +16,10 @@ pub(super) fn settle(w: &mut Working<'_>) {
         };
         let address = declared.address.canonical();
         let held = w.next.addresses.get(address).is_some_and(|row| {
-            !row.is_alias && row.namespace == resource.key.namespace && row.owner.as_deref() == Some(&resource.key.name)
+            !row.is_alias
+                && moved_to(&w.next, address).is_none()
+                && row.namespace == resource.key.namespace
+                && row.owner.as_deref() == Some(&resource.key.name)
         });
         if let Some(password) = declared.password.as_ref().filter(|_| held) {
             settle_one(w, resource, address, password);
@@ -78,6 +82,10 @@ pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &AddressDecl
     };
     if row.is_alias {
         return Condition::new("CredentialReady", true, Reason::NotManaged, "the address is an alias: its password is not used");
+    }
+    if let Some(now) = moved_to(&w.next, address) {
+        let message = format!("the person's address is {now} now, and the password with it: the one declared here is not used");
+        return Condition::new("CredentialReady", true, Reason::NotManaged, message);
     }
     match &password.offer {
         Offer::Unread => no(Reason::PasswordPending, "the Secret has not been read yet"),

@@ -67,6 +67,8 @@ pub struct Conclusion {
     pub state: ConnectionRow,
     /// Domains of which a complete run said everything.
     pub covered: Vec<DomainName>,
+    /// All domains that it serves now.
+    pub served: Vec<DomainName>,
     /// Until when that is fresh; of the domains covered before, too. None: the run was not clean.
     pub fresh_until: Option<Timestamp>,
 }
@@ -198,6 +200,35 @@ impl Store {
         Ok(names.iter().map(|name| ResourceKey::new(connection.kind, &connection.namespace, name)).collect())
     }
 
+    /// Whether some entry may exchange its address now, for somebody said yes (L8), and whether some wants what another one had at the last
+    /// run (Y3).
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn unfinished(&self, connection: &ResourceKey) -> Result<(bool, bool), StoreError> {
+        let sql = "SELECT EXISTS (SELECT FROM mailroster.entry e WHERE e.namespace = $1 AND e.connection = $2 AND e.digest IS NULL AND e.exchange = 'Approved'),
+            EXISTS (SELECT FROM mailroster.entry e WHERE e.namespace = $1 AND e.connection = $2 AND e.digest IS NULL
+                AND NOT EXISTS (SELECT FROM mailroster.leaver l WHERE l.address_id = e.address_id))";
+        let asked = async {
+            let row = sqlx::query_as(sql).bind(&connection.namespace).bind(&connection.name).fetch_one(self.pool());
+            Ok::<(bool, bool), StoreError>(row.await?)
+        };
+        deadline("looking for who wants another's address", SHORT, asked).await
+    }
+
+    /// The hash that was approved last, and acted then (C6).
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn handled_approval(&self, connection: &ResourceKey) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT token FROM mailroster.handled WHERE kind = 'DirectoryConnection' AND namespace = $1 AND name = $2 AND action = 'approve'";
+        let asked = async {
+            let row = sqlx::query_scalar(sql).bind(&connection.namespace).bind(&connection.name).fetch_optional(self.pool());
+            Ok::<Option<String>, StoreError>(row.await?)
+        };
+        deadline("reading which approval acted", SHORT, asked).await
+    }
+
     /// What a connection's guard counts.
     ///
     /// # Errors
@@ -288,9 +319,10 @@ impl Leader {
         let state = serde_json::to_value(&conclusion.state).map_err(|error| StoreError::Row(error.to_string()))?;
         run(c, PUT_STATE, connection, &state).await?;
         if let Some(until) = conclusion.fresh_until {
-            let covered: Vec<_> = conclusion.covered.iter().map(DomainName::as_str).collect();
+            let names = |domains: &[DomainName]| domains.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let (covered, served) = (names(&conclusion.covered), names(&conclusion.served));
             for sql in COVER {
-                run(c, sql, connection, &json!({"domains": covered, "until": until})).await?;
+                run(c, sql, connection, &json!({"domains": covered, "served": served, "until": until})).await?;
             }
         }
         transaction.commit().await
@@ -367,7 +399,8 @@ INSERT INTO mailroster.connection (namespace, name, state) VALUES ($1, $2, $3)
 ON CONFLICT (namespace, name) DO UPDATE SET state = EXCLUDED.state";
 
 // A domain that left the namespace or the connection is covered no more.
-const COVER: [&str; 2] = [
+const COVER: [&str; 3] = [
+    "DELETE FROM mailroster.covered_domain c WHERE c.namespace = $1 AND c.connection = $2 AND NOT $3->'served' ? c.domain",
     "UPDATE mailroster.covered_domain c SET fresh_until = ($3->>'until')::timestamptz WHERE c.namespace = $1 AND c.connection = $2",
     "INSERT INTO mailroster.covered_domain (namespace, connection, domain, fresh_until)
      SELECT $1, $2, d.name, ($3->>'until')::timestamptz FROM jsonb_array_elements_text($3->'domains') AS d(name)

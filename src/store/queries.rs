@@ -185,12 +185,15 @@ pub(super) const CONNECTIONS: &str = "
 SELECT coalesce(jsonb_agg(jsonb_build_object('namespace', k.namespace, 'name', k.name, 'state', k.state)), '[]')
 FROM jsonb_to_recordset($1) AS w(namespace text, name text) JOIN mailroster.connection k ON k.namespace = w.namespace AND k.name = w.name";
 
-// What was last read of these entries, and of those that hold these addresses.
+// What was last read of these entries, of those that hold these addresses, and of those that did and go by another one now (L8).
 pub(super) const ENTRIES: &str = "
 WITH found AS (
     SELECT e.* FROM jsonb_to_recordset($1->'entries') AS w(namespace text, connection text, id text)
     JOIN mailroster.entry e ON e.namespace = w.namespace AND e.connection = w.connection AND e.id = w.id
     UNION SELECT e.* FROM mailroster.entry e JOIN mailroster.address a ON a.id = e.address_id
+    WHERE a.canonical IN (SELECT jsonb_array_elements_text($1->'addresses'))
+    UNION SELECT e.* FROM mailroster.address a JOIN mailroster.connection k ON k.namespace = a.namespace
+    JOIN mailroster.entry e ON e.namespace = k.namespace AND e.connection = k.name AND e.id = a.entry
     WHERE a.canonical IN (SELECT jsonb_array_elements_text($1->'addresses'))
 )
 SELECT coalesce(jsonb_agg(jsonb_build_object('namespace', e.namespace, 'connection', e.connection, 'id', e.id, 'digest', encode(e.digest, 'hex'),

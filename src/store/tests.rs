@@ -410,7 +410,7 @@ async fn what_is_known_of_a_connection_is_kept_whole_and_found_by_its_name() {
     let row = ConnectionRow { last_run: Some(run), last_complete: Some(at), held_leavers: Some(plan), ..ConnectionRow::default() };
     let scope = Scope { slice: Slice { subjects: [subject.clone()].into(), ..Slice::default() }, ..Scope::default() };
     let seen = async || store.observe(&scope).await.unwrap().0.connections;
-    let concluded = |state: &ConnectionRow| Conclusion { state: state.clone(), covered: Vec::new(), fresh_until: None };
+    let concluded = |state: &ConnectionRow| Conclusion { state: state.clone(), covered: Vec::new(), served: Vec::new(), fresh_until: None };
 
     assert_eq!(seen().await.len(), 0);
     for row in [ConnectionRow::default(), row] {

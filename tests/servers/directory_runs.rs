@@ -1,6 +1,10 @@
 //! Runs of DirectoryConnections from a real LDAP server to a real Postgres, as an administrator sees them (SPEC 8).
 
+mod clashes;
 mod corp;
+mod faults;
 mod holds;
+mod increments;
 mod leavers;
 mod people;
+mod renames;

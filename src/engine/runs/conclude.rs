@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use super::one::{Break, Read, Run};
 use super::progress::Progress;
 use super::{CameTo, RunEnded};
-use crate::model::CanonicalAddress;
+use crate::model::{CanonicalAddress, ResourceKey};
 use crate::plan::directory::guard::{held_holders, judge};
 use crate::plan::directory::rows::{ConnectionRow, Leaver, RunRecord};
 use crate::plan::reason::Reason;
@@ -14,34 +14,51 @@ use crate::store::{Conclusion, Marks, StoreError};
 /// How long a clean run counts at the least (V3).
 const FRESH: SignedDuration = SignedDuration::from_hours(24);
 
+/// What judging a connection came to.
+struct Judged {
+    /// Addresses that are to be planned.
+    concerned: Vec<CanonicalAddress>,
+    /// All who are missing.
+    leavers: Vec<(CanonicalAddress, Leaver)>,
+    /// Somebody said yes to exchanges of addresses.
+    exchanges: bool,
+}
+
 impl Run {
     /// Only judges what waits for a yes.
     pub(super) async fn judge_only(self) -> RunEnded {
         let judged = async {
             let mut state = self.leader.store().connection_state(&self.key).await?;
             let before = state.clone();
-            let (concerned, _) = self.judge(&mut state).await?;
+            let judged = self.judge(&mut state).await?;
             if state != before {
-                self.leader.conclude(&self.key, &Conclusion { state, covered: Vec::new(), fresh_until: None }).await?;
+                self.leader.conclude(&self.key, &Conclusion { state, covered: Vec::new(), served: Vec::new(), fresh_until: None }).await?;
             }
-            Ok::<_, StoreError>(concerned)
+            Ok::<_, StoreError>(judged)
         };
-        let (came_to, concerned) = match judged.await {
-            Ok(concerned) => (CameTo::Judged, concerned),
+        let (came_to, concerned, heirs) = match judged.await {
+            Ok(judged) => (CameTo::Judged, judged.concerned, self.again_for(judged.exchanges)),
             Err(error) => {
                 tracing::warn!(connection = %self.key, %error, "what waits for a yes could not be judged; it is tried again");
-                (CameTo::Nothing, Vec::new())
+                (CameTo::Nothing, Vec::new(), Vec::new())
             }
         };
-        RunEnded { connection: self.key, came_to, concerned, heirs: Vec::new(), covered: Vec::new() }
+        RunEnded { connection: self.key, came_to, concerned, heirs, covered: Vec::new() }
     }
 
-    /// Judges who left, and writes down what the guard said. Answers with the addresses concerned, and with who is missing.
-    async fn judge(&self, state: &mut ConnectionRow) -> Result<(Vec<CanonicalAddress>, Vec<(CanonicalAddress, Leaver)>), StoreError> {
+    /// Exchanges that somebody said yes to are made by a run.
+    fn again_for(&self, exchanges: bool) -> Vec<ResourceKey> {
+        exchanges.then(|| self.key.clone()).into_iter().collect()
+    }
+
+    /// Judges who left, and writes down what the guard said.
+    async fn judge(&self, state: &mut ConnectionRow) -> Result<Judged, StoreError> {
         let store = self.leader.store();
         let leavers = store.leavers_of(&self.key).await?;
         let numbers = store.connection_numbers(&self.key).await?;
-        let approve = self.approve.as_deref();
+        // A yes acts once: the same people held a second time want a second one (C6).
+        let used = store.handled_approval(&self.key).await?;
+        let approve = self.approve.as_deref().filter(|hash| used.as_deref() != Some(*hash));
         let judgement = judge(&leavers, numbers, &self.declared, approve);
         let holders = store.holders_of(&self.key).await?;
         let held = held_holders(&holders.new, &holders.exchanges);
@@ -59,15 +76,14 @@ impl Run {
         }
         state.held_leavers = judgement.held;
         state.held_holders = if same.is_some() { None } else { held };
-        if let Some(holders) = marks.holders {
-            concerned.extend(holders.new);
-        }
-        Ok((concerned, leavers))
+        let exchanges = marks.holders.as_ref().is_some_and(|holders| !holders.exchanges.is_empty());
+        concerned.extend(marks.holders.into_iter().flat_map(|holders| holders.new));
+        Ok(Judged { concerned, leavers, exchanges })
     }
 
     /// Writes down how a run went.
     pub(super) async fn conclude(&self, mut progress: Progress, mut state: ConnectionRow, read: Read) -> Result<RunEnded, Break> {
-        let (concerned, leavers) = self.judge(&mut state).await?;
+        let Judged { concerned, leavers, exchanges } = self.judge(&mut state).await?;
         let finished_at = self.leader.store().now().await?;
         let misses_more = leavers.len() as u64 > state.last_run.as_ref().map_or(0, |run| run.counts.missing);
         progress.counts.missing = leavers.len() as u64;
@@ -90,10 +106,12 @@ impl Run {
         let conclusion = Conclusion {
             state,
             covered: if complete && full { domains.clone() } else { Vec::new() },
+            served: domains.clone(),
             fresh_until: clean.then(|| finished_at.saturating_add(fresh).unwrap_or(finished_at)),
         };
         self.leader.conclude(&self.key, &conclusion).await?;
-        let heirs = if misses_more { self.leader.store().unfinished_elsewhere(&self.key).await? } else { Vec::new() };
+        let mut heirs = if misses_more { self.leader.store().unfinished_elsewhere(&self.key).await? } else { Vec::new() };
+        heirs.extend(self.again_for(exchanges));
         let covered = if clean { domains } else { Vec::new() };
         Ok(RunEnded { connection: self.key.clone(), came_to: CameTo::Record(Box::new(record)), concerned, heirs, covered })
     }

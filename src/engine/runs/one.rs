@@ -34,6 +34,8 @@ pub(super) struct Run {
     pub credentials: Credentials,
     /// The hash that its annotation names.
     pub approve: Option<String>,
+    /// All has to be read, whatever the server could tell.
+    pub all: bool,
     pub inbox: mpsc::Sender<Input>,
     pub stop: CancellationToken,
 }
@@ -100,12 +102,14 @@ impl Run {
             Some(mark) => self.what_changed(&mut progress, &mut state, &mut read, mark).await?,
             None => false,
         };
-        // What the server did not tell although it told what changed is drift.
-        if !told || full_is_due {
-            let before = (progress.counts.handed_over, told);
+        // Nobody is told of who wants what another one had when that one gives it up (Y3), or may exchange now (L8): then all are read.
+        let (approved, wanted) = if told { store.unfinished(&self.key).await? } else { (false, false) };
+        let untold_of = self.all || approved || (wanted && progress.moves);
+        if !told || full_is_due || untold_of {
             self.all(&mut progress, &mut state, &mut read, &frame).await?;
-            let untold = progress.counts.handed_over - before.0;
-            if before.1 && untold > 0 {
+            // What the server did not tell although it told what changed is drift.
+            if told && progress.untold > 0 {
+                let untold = progress.untold;
                 progress.report(format!("{untold} entries had changed without the server's telling so"));
             }
         }
@@ -149,6 +153,7 @@ impl Run {
                 Absences::Told { missing: missing(&progress.known, &left) }
             }
         };
+        progress.moves = !absences.is_empty() || !progress.told.is_empty();
         if !absences.is_empty() {
             self.leader.miss(&self.key, &absences).await?;
         }

@@ -23,6 +23,12 @@ pub(super) struct Progress {
     pub seen: HashSet<EntryId>,
     /// The server tells what changed, not all there is.
     pub shown: bool,
+    /// What it told of entries that it said to have changed.
+    pub told: HashMap<EntryId, [u8; 16]>,
+    /// Something of that did change, or somebody is missing.
+    pub moves: bool,
+    /// Entries that had changed, as reading all shows, without having been told of.
+    pub untold: u64,
     pub signless: Signless,
     pub chunk: BTreeMap<EntryId, Arc<Entry>>,
     /// Brought again when all others were planned.
@@ -40,6 +46,9 @@ impl Progress {
             same_mapping,
             seen: HashSet::new(),
             shown: false,
+            told: HashMap::new(),
+            moves: false,
+            untold: 0,
             signless: Signless::default(),
             chunk: BTreeMap::new(),
             later: BTreeMap::new(),
@@ -76,6 +85,11 @@ impl Progress {
             return;
         }
         self.counts.handed_over += 1;
+        if self.shown {
+            self.told.insert(entry.id.clone(), entry.digest);
+        } else if self.told.get(&entry.id) != Some(&entry.digest) && known.is_none_or(|known| known.digest.is_some()) {
+            self.untold += 1;
+        }
         let entry = Arc::new(entry);
         if !lacks {
             self.chunk.insert(entry.id.clone(), entry);

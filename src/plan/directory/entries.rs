@@ -12,7 +12,7 @@ use super::leavers::by;
 use super::rows::{EntryRow, Leaver};
 use crate::model::{Account as Logon, Address, CanonicalAddress, DomainName, Entry, EntryId, EntrySort, Kind, ResourceKey};
 use crate::plan::addresses;
-use crate::plan::desired::ConnectionDeclared;
+use crate::plan::desired::{ConnectionDeclared, Declared};
 use crate::plan::observed::{AddressRow, DirectorySide, EntryKey, LinkRow};
 use crate::plan::subject::Subject;
 use crate::plan::working::Working;
@@ -47,7 +47,7 @@ pub(in crate::plan) fn settle(w: &mut Working<'_>) {
     let desired = w.desired;
     let Some((key, found)) = &desired.found else { return };
     let Some(resource) = desired.resources.get(key) else { return };
-    let Some(crate::plan::desired::Declared::Connection(declared)) = resource.active() else { return };
+    let Some(Declared::Connection(declared)) = resource.active() else { return };
     // A plan's steps run until nothing moves; what is told is told of the last round.
     w.run = super::Account::default();
     w.moved.clear();
@@ -137,6 +137,7 @@ fn hold(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>) -> bool {
     if let Some(old) = &old
         && let Some(obstacle) = obstacle(w, arrival, old)
     {
+        claim(w, place, arrival);
         w.run.report(format!("{}: {obstacle}", arrival.entry.dn));
         return false;
     }
@@ -172,13 +173,34 @@ fn hold(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>) -> bool {
     true
 }
 
+/// A mailbox that comes where a link is declared: the link, unless it may take over mailboxes, is refused from now on and ends (L4); what is
+/// the entry's then is known by its row.
+fn claim(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>) {
+    let address = arrival.primary.canonical();
+    let Some(owner) = w.next.links.get(address).and_then(|link| link.owner.clone()) else { return };
+    let link = w.resource(Kind::AliasLink, &place.key.namespace, &owner).and_then(|resource| resource.active());
+    let Some(Declared::Link(declared)) = link else { return };
+    if declared.take_over {
+        return;
+    }
+    if let Some(row) = w.next.addresses.get_mut(address) {
+        "Directory".clone_into(&mut row.origin);
+        let side = row.directory.get_or_insert_default();
+        side.connection = Some(place.key.name.clone());
+        side.entry = Some(arrival.id.clone());
+        side.directory_missing = false;
+    }
+    w.next.leavers.remove(address);
+    w.because(Subject::Address(address.clone()), by(place.key, "DirectoryFound"));
+}
+
 /// What keeps an entry from having its mailbox at an address that is there.
 fn obstacle(w: &Working<'_>, arrival: &Arrival<'_>, row: &AddressRow) -> Option<String> {
     let address = arrival.primary.canonical();
     if let Some(link) = w.next.links.get(address)
         && let Some(owner) = &link.owner
     {
-        return Some(format!("{address} is declared as an alias of {} by AliasLink {owner}; that stands (L4)", link.primary));
+        return Some(format!("{address} is declared as an alias of {} by AliasLink {owner}", link.primary));
     }
     let becomes_list = arrival.entry.sort == EntrySort::List && row.origin != "DistributionList";
     (becomes_list && is_used(w, address)).then(|| format!("{address} is a mailbox with a credential, a role or a delegation: no list"))

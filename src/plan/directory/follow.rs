@@ -17,20 +17,11 @@ pub fn follow<'a>(
     observed: &Observed,
     moved: &[(CanonicalAddress, CanonicalAddress)],
 ) -> (Cow<'a, Desired>, BTreeSet<Subject>) {
-    let mut renamed: BTreeMap<&CanonicalAddress, &CanonicalAddress> = moved.iter().map(|(from, to)| (from, to)).collect();
-    let aliases = observed.addresses.iter().filter(|(_, row)| row.is_alias && row.entry().is_some());
-    for (address, row) in aliases {
-        let Some(link) = observed.links.get(address) else { continue };
-        // Its own directory entry took it along, nobody's declaration did.
-        if link.owner.is_none() && observed.addresses.get(&link.primary).and_then(AddressRow::entry) == row.entry() {
-            renamed.entry(address).or_insert(&link.primary);
-        }
-    }
     let mut needs = BTreeSet::new();
-    if renamed.is_empty() {
-        return (Cow::Borrowed(desired), needs);
-    }
-    let now = |address: &CanonicalAddress| (*renamed.get(address).unwrap_or(&address)).clone();
+    let now = |address: &CanonicalAddress| {
+        let here = moved.iter().find(|(from, _)| from == address).map(|(_, to)| to);
+        here.or_else(|| moved_to(observed, address)).cloned()
+    };
     let mut followed = BTreeMap::new();
     for (key, resource) in &desired.resources {
         let Some(declared) = means(resource, now) else { continue };
@@ -47,21 +38,43 @@ pub fn follow<'a>(
     (Cow::Owned(desired), needs)
 }
 
-/// What a resource that names people declares, by the addresses that they have now; None: nothing changes.
-fn means(resource: &Resource, now: impl Fn(&CanonicalAddress) -> CanonicalAddress + Copy) -> Option<Declared> {
-    let Ok(declared) = &resource.declared else { return None };
-    let mut new = declared.clone();
-    match &mut new {
-        Declared::Delegation(delegation) => {
-            delegation.reader = now(&delegation.reader);
-            delegation.mailbox = now(&delegation.mailbox);
-            // One who reads one's own mailbox by another name.
-            if delegation.reader == delegation.mailbox {
+/// By which address the person goes now who had this one last, when that is another: it is an alias of the new one, or the entry gave it up
+/// and it waits for its end (L8).
+pub(in crate::plan) fn moved_to<'a>(observed: &'a Observed, address: &CanonicalAddress) -> Option<&'a CanonicalAddress> {
+    let row = observed.addresses.get(address)?;
+    let person = row.entry()?;
+    if row.is_alias {
+        let link = observed.links.get(address)?;
+        // Its own directory entry took it along, nobody's declaration did.
+        let same = link.owner.is_none() && observed.addresses.get(&link.primary).and_then(AddressRow::entry) == Some(person);
+        return same.then_some(&link.primary);
+    }
+    let mut theirs = observed.entries.iter().filter(|((namespace, _, id), _)| *namespace == row.namespace && id == person);
+    theirs.find_map(|(_, entry)| entry.address.as_ref()).filter(|now| *now != address)
+}
+
+/// What a resource that names people declares, by the addresses that they have now; None: nothing changes. `now`: another address than that.
+fn means(resource: &Resource, now: impl Fn(&CanonicalAddress) -> Option<CanonicalAddress>) -> Option<Declared> {
+    match resource.declared.as_ref().ok()? {
+        Declared::Delegation(old) => {
+            let (reader, mailbox) = (now(&old.reader), now(&old.mailbox));
+            if reader.is_none() && mailbox.is_none() {
                 return None;
             }
+            let mut new = old.clone();
+            new.reader = reader.unwrap_or(new.reader);
+            new.mailbox = mailbox.unwrap_or(new.mailbox);
+            // Not one who reads one's own mailbox by another name.
+            (new.reader != new.mailbox).then_some(Declared::Delegation(new))
         }
-        Declared::Role(role) => role.members = role.members.iter().map(now).collect(),
-        _ => return None,
+        Declared::Role(old) => {
+            if old.members.iter().all(|member| now(member).is_none()) {
+                return None;
+            }
+            let mut new = old.clone();
+            new.members = old.members.iter().map(|member| now(member).unwrap_or_else(|| member.clone())).collect();
+            Some(Declared::Role(new))
+        }
+        _ => None,
     }
-    (new != *declared).then_some(new)
 }

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use follow::follow;
+pub(super) use follow::moved_to;
 pub(super) use leavers::settle as settle_leavers;
 
 use super::observed::{AddressRow, LinkRow};
@@ -32,6 +33,8 @@ pub enum Begin {
     Judge,
     /// A run, for somebody asked: one that begins after that.
     Requested,
+    /// A run that reads all, for another connection gave up addresses that this one wants (Y8).
+    Inherit,
 }
 
 /// Entries that a run brings for planning.

@@ -30,6 +30,7 @@ CREATE TABLE mailroster.entry (
     PRIMARY KEY (namespace, connection, id),
     UNIQUE (address_id) DEFERRABLE INITIALLY DEFERRED          -- one holder; in an exchange they change in one transaction
 );
+CREATE INDEX ON mailroster.entry (namespace, connection) WHERE digest IS NULL;
 
 -- Addresses of a connection that no entry carries (Y6). Written only after a read that was proved complete, or for an entry that came
 -- without one of its addresses.

@@ -30,6 +30,11 @@ impl Corp {
         Self { base: slapd.fresh_base(), tenant, slapd, runs: AtomicU32::new(0) }
     }
 
+    /// A tenant that has its domain, and a directory that the test has made for itself.
+    pub fn at(tenant: Tenant, slapd: &'static Slapd, base: String) -> Self {
+        Self { tenant, slapd, base, runs: AtomicU32::new(0) }
+    }
+
     /// The connection and its Secret.
     pub async fn connect(&self, name: &str, more: &str) {
         let yaml = format!(

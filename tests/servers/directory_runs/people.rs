@@ -67,7 +67,7 @@ async fn y6_one_who_leaves_is_shut_after_two_runs_leaves_after_a_day_and_is_all_
     let corp = Corp::without_connection().await;
     let anna = "anna SMTP:anna@acme.example, smtp:a@acme.example";
     corp.add(&format!("{anna}\nbert SMTP:bert@acme.example"));
-    corp.connect("corp", "").await;
+    corp.connect("corp", FULL).await;
     corp.run().await;
     corp.remove("anna");
     let run = corp.run().await;

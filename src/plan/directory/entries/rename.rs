@@ -140,7 +140,11 @@ fn give(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>, from: &Ca
             w.next.delegations.insert(pair, delegation);
         }
     }
-    for (alias, link) in bundle.links.into_iter().filter(|(alias, _)| alias != to) {
+    for (alias, link) in bundle.links {
+        if alias == *to {
+            w.because(Subject::Link(alias), by(place.key, "BecamePrimary"));
+            continue;
+        }
         let directory = link.directory.map(renamed);
         w.next.links.insert(alias.clone(), LinkRow { primary: to.clone(), directory, ..link });
         w.because(Subject::Link(alias), by(place.key, RENAMED));

@@ -1,0 +1,91 @@
+//! Two who want one address, and addresses that are out of the ordinary (SPEC A1, A2, L2, L4, Y3, Y12).
+
+use super::corp::{Corp, FULL};
+use crate::support;
+use serde_json::Value;
+
+fn reports(run: &Value) -> String {
+    run["reports"].to_string()
+}
+
+/// Somebody whose only address is in `mail`.
+fn add_with_mail(corp: &Corp, name: &str, mail: &str) {
+    corp.slapd.add(&format!("dn: {}\nobjectClass: user\ncn: {name}\nsn: x\nmail: {mail}\n", corp.dn(name)));
+}
+
+#[tokio::test]
+async fn y3_of_two_with_one_address_one_has_it_and_the_other_is_reported_at_each_run_alike() {
+    let corp = Corp::without_connection().await;
+    corp.add("anna SMTP:anna@acme.example, smtp:x@acme.example, smtp:y@acme.example\nbert SMTP:x@acme.example\ncarl SMTP:carl@acme.example, smtp:y@acme.example");
+    add_with_mail(&corp, "dora", "dora@acme.example");
+    add_with_mail(&corp, "dora2", "dora@acme.example");
+    corp.connect("corp", FULL).await;
+    corp.tenant.ready("DirectoryConnection/corp").await;
+    // The server makes entryUUIDs in order of time: the first that came has the lowest.
+    let roster = "anna@acme.example Directory
+         carl@acme.example Directory
+         dora@acme.example Directory
+         x@acme.example Directory
+         y@acme.example Directory ->anna@acme.example";
+    corp.roster(roster).await;
+    let version = "SELECT sum(xmin::text::bigint) FROM mailroster.address";
+    let before = corp.tenant.database.text(version).await;
+    let first = corp.run().await;
+    let second = corp.run().await;
+    assert_eq!((&first["reports"], &second["reported"]), (&second["reports"], &3.into()), "{first} {second}");
+    for (name, address) in [("anna", "x@acme.example"), ("carl", "y@acme.example"), ("dora2", "dora@acme.example")] {
+        assert!(reports(&second).contains(&format!("cn={name},{}: {address} is ", corp.base)), "{name}: {second}");
+    }
+    assert_eq!(corp.tenant.database.text(version).await, before, "nothing flaps");
+    // The loser has it as soon as the winner gives it up.
+    corp.readdress("bert", "SMTP:bert@acme.example");
+    corp.readdress("anna", "SMTP:anna@acme.example, smtp:x@acme.example");
+    corp.run().await;
+    corp.run().await;
+    corp.roster(
+        "anna@acme.example Directory
+         bert@acme.example Directory
+         carl@acme.example Directory
+         dora@acme.example Directory
+         x@acme.example Directory ->anna@acme.example
+         y@acme.example Directory ->carl@acme.example",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn y12_what_a_resource_here_or_another_tenant_has_the_directory_leaves_alone() {
+    let corp = Corp::without_connection().await;
+    let theirs = support::fresh_namespace().await;
+    let mut settings = corp.tenant.operator.settings();
+    corp.tenant
+        .apply(
+            "EmailAddress/anna {address: anna@acme.example, displayName: Declared, attributes: {department: Sales}, access: {pop: true}}",
+        )
+        .await;
+    corp.tenant.ready("EmailAddress/anna").await;
+    // A domain of another namespace in the same store: its controller watches both.
+    settings.namespaces.push(theirs.clone());
+    let mut corp = corp;
+    corp.tenant.operator.terminate().await;
+    corp.tenant.cluster.let_secrets_be_read(&theirs, &settings.system_namespace).await;
+    corp.tenant.operator = support::Operator::start_with(settings).await;
+    corp.tenant
+        .cluster
+        .apply(&theirs, &crate::tenant::yaml("InternalDomain/other {domain: other.example}\nEmailAddress/x {address: x@other.example}"))
+        .await;
+    corp.tenant.cluster.wait_ready("EmailAddress", &theirs, "x").await;
+    corp.add("anna SMTP:anna@acme.example, smtp:a@other.example\nx SMTP:x@other.example, smtp:xx@acme.example");
+    corp.slapd.modify(&format!("dn: {}\nchangetype: modify\nadd: department\ndepartment: Other\n", corp.dn("anna")));
+    corp.connect("corp", &format!("{FULL}, attributes: {{aliases: proxyAddresses, extra: {{department: department}}}}")).await;
+    corp.tenant.ready("DirectoryConnection/corp").await;
+    let run = corp.run().await;
+    corp.store(
+        "SELECT string_agg(concat_ws(' ', canonical, namespace = (SELECT namespace FROM mailroster.domain WHERE name = 'acme.example'), origin, display_name, global_name, attributes->>'department', pop), ', ' ORDER BY canonical) FROM mailroster.address",
+        "anna@acme.example t Directory Declared anna Sales t, x@other.example f Manual   f, xx@acme.example t Directory  x f",
+    )
+    .await;
+    assert!(!run.to_string().contains(&theirs), "{run}");
+    corp.tenant.reasons("EmailAddress/anna Succeeded").await;
+    corp.tenant.status("EmailAddress/anna", "its name in the directory", |status| status["globalName"] == "anna").await;
+}

@@ -1,0 +1,153 @@
+//! Increments against full runs: whatever happens in a directory, both end in the same store (SPEC Y10, Y11).
+
+use super::corp::{Corp, FULL};
+use super::faults::{STORE, own_slapd};
+use crate::support::wait::PATIENCE;
+use crate::support::{self, Slapd, dice::Dice, eventually};
+use crate::tenant::Tenant;
+use std::fmt::Write as _;
+
+/// A directory that changes by chance.
+struct Changing {
+    slapd: &'static Slapd,
+    base: String,
+    dice: Dice,
+    /// Entries by number, with what they are called and which addresses they have; the first is the primary.
+    people: Vec<Person>,
+    next: usize,
+}
+
+struct Person {
+    name: String,
+    /// In the part of the directory that is read too, one level down.
+    below: bool,
+    addresses: Vec<String>,
+    is_list: bool,
+}
+
+impl Changing {
+    fn new(slapd: &'static Slapd, base: String, people: usize) -> Self {
+        slapd.add(&format!("dn: ou=below,{base}\nobjectClass: organizationalUnit\nou: below\n"));
+        let person = |n| Person { name: format!("u{n}"), below: false, addresses: vec![format!("u{n}"), format!("v{n}")], is_list: false };
+        Self { slapd, base, dice: Dice::new("changes of a directory"), people: (0..people).map(person).collect(), next: people }
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.dice.below(end as u64)).expect("a small number")
+    }
+
+    fn parent(&self, person: &Person) -> String {
+        if person.below { format!("ou=below,{}", self.base) } else { self.base.clone() }
+    }
+
+    fn dn(&self, person: &Person) -> String {
+        format!("cn={},{}", person.name, self.parent(person))
+    }
+
+    fn values(person: &Person) -> String {
+        person.addresses.iter().enumerate().fold(String::new(), |mut text, (place, local)| {
+            let prefix = if place == 0 { "SMTP" } else { "smtp" };
+            let _ = writeln!(text, "proxyAddresses: {prefix}:{local}@acme.example");
+            text
+        })
+    }
+
+    fn readdress(&self, person: &Person) {
+        let values = Self::values(person);
+        self.slapd.modify(&format!("dn: {}\nchangetype: modify\nreplace: proxyAddresses\n{values}", self.dn(person)));
+    }
+
+    /// One change.
+    fn change(&mut self) {
+        let (sort, who, number) = (self.below(12), self.below(self.people.len()), self.next);
+        self.next += 1;
+        let mut person = self.people.swap_remove(who);
+        match sort {
+            // Somebody new.
+            0 | 1 => {
+                let is_list = sort == 1 && number % 3 == 0;
+                let new = Person { name: format!("u{number}"), below: number % 2 == 0, addresses: vec![format!("u{number}")], is_list };
+                let class = if is_list { "objectClass: group" } else { "objectClass: user\nsn: x" };
+                self.slapd.add(&format!("dn: {}\n{class}\ncn: {}\n{}", self.dn(&new), new.name, Self::values(&new)));
+                self.people.push(new);
+            }
+            // Somebody leaves.
+            2 if !person.is_list => {
+                self.slapd.modify(&format!("dn: {}\nchangetype: delete\n", self.dn(&person)));
+                return;
+            }
+            // A new alias, one less, the alias that becomes the primary, a marriage with and without the old address.
+            3 | 4 => person.addresses.push(format!("w{number}")),
+            5 => person.addresses.truncate(1),
+            6 => person.addresses.rotate_left(1),
+            7 => person.addresses.insert(0, format!("x{number}")),
+            8 => person.addresses[0] = format!("y{number}"),
+            9 => {
+                // An alias that moves to another one.
+                if person.addresses.len() > 1
+                    && let Some(alias) = person.addresses.pop()
+                {
+                    let to = self.below(self.people.len());
+                    self.readdress(&person);
+                    self.people[to].addresses.push(alias);
+                    self.readdress(&self.people[to]);
+                }
+            }
+            10 => {
+                let (dn, superior) = (self.dn(&person), if person.below { self.base.clone() } else { format!("ou=below,{}", self.base) });
+                self.slapd.modify(&format!(
+                    "dn: {dn}\nchangetype: modrdn\nnewrdn: cn={}\ndeleteoldrdn: 1\nnewsuperior: {superior}\n",
+                    person.name
+                ));
+                person.below = !person.below;
+            }
+            _ => {
+                let dn = self.dn(&person);
+                person.name = format!("n{number}");
+                self.slapd.modify(&format!("dn: {dn}\nchangetype: modrdn\nnewrdn: cn={}\ndeleteoldrdn: 1\n", person.name));
+            }
+        }
+        if (3..=8).contains(&sort) {
+            self.readdress(&person);
+        }
+        self.people.push(person);
+    }
+}
+
+/// `MAILROSTER_TEST_SEED` plays the changes again.
+#[tokio::test]
+async fn y10_y11_random_changes_read_by_increments_end_in_the_store_that_full_runs_make() {
+    let (changes, runs) = support::scale((200, 8), (500, 25));
+    let (slapd, base) = own_slapd("directory-of-chance", 150).await;
+    let (auto, full) = tokio::join!(Tenant::start(), Tenant::start());
+    let mut changing = Changing::new(slapd, base.clone(), 150);
+    let (auto, full) = (Corp::at(auto, slapd, base.clone()), Corp::at(full, slapd, base));
+    let leavers = "leavers: {missedRuns: 1}, deletionGuard: {maxPercent: 100, minCount: 1000}, pageSize: 40";
+    for (corp, more) in [(&auto, ""), (&full, FULL)] {
+        corp.tenant.apply("InternalDomain/acme {domain: acme.example}").await;
+        corp.tenant.ready("InternalDomain/acme").await;
+        corp.connect("corp", &format!("{leavers}, {more}")).await;
+        corp.tenant.ready("DirectoryConnection/corp").await;
+    }
+    let mut modes = Vec::new();
+    for run in 0..runs {
+        (0..changes / runs).for_each(|_| changing.change());
+        if run == runs / 2 {
+            // It forgets what was deleted before: the present phase.
+            slapd.restart().await;
+        }
+        let (one, other) = tokio::join!(auto.run(), full.run());
+        assert_eq!((&one["complete"], &other["complete"]), (&true.into(), &true.into()), "{one} {other}");
+        modes.push(one["mode"].as_str().unwrap_or_default().to_owned());
+        assert_eq!(other["mode"], "Full");
+        // Who was let pass is shut a moment after the run.
+        eventually(PATIENCE, &format!("the stores are alike after run {run} ({one}; {other})"), async || {
+            let (expected, found) = (full.tenant.rows(STORE).await, auto.tenant.rows(STORE).await);
+            let lacks = |rows: &[String], other: &[String]| rows.iter().filter(|row| !other.contains(row)).cloned().collect::<Vec<_>>();
+            let (missing, more) = (lacks(&expected, &found), lacks(&found, &expected));
+            if missing.is_empty() && more.is_empty() { Ok(()) } else { Err((missing, more)) }
+        })
+        .await;
+    }
+    assert!(modes.iter().filter(|mode| *mode == "SyncRepl").count() > runs / 2, "{modes:?}");
+}
