@@ -75,7 +75,7 @@ pub(crate) fn of(reason: Reason) -> Option<&'static str> {
             "Look at `spec.baseDN`, the filters and the account's rights. Of a directory that is really empty nothing is ever concluded."
         }
         Reason::AttributesHidden => {
-            "Give the account the right to read the attribute that the message names. If everybody has really lost it, tell so by a connection that does not ask for it."
+            "Give the account the right to read the attribute that the message names. If everybody has really lost it, declare a connection of another name that does not ask for it, and delete this one."
         }
         Reason::ScopeChanged => {
             "Nothing, if you meant it: the second complete run agrees, and from then on absence counts again. Ask for it with `requestedAt`."
