@@ -203,17 +203,25 @@ impl Run {
         few: bool,
     ) -> Result<T, Break> {
         let taking = async {
-            while let Some(page) = arriving.recv().await {
-                if few {
-                    let ids: Vec<_> = page.entries.iter().map(|entry| entry.id.clone()).collect();
-                    progress.known.extend(self.leader.store().known_of(&self.key, &ids).await?);
+            let taken = async {
+                while let Some(page) = arriving.recv().await {
+                    if few {
+                        let ids: Vec<_> = page.entries.iter().map(|entry| entry.id.clone()).collect();
+                        progress.known.extend(self.leader.store().known_of(&self.key, &ids).await?);
+                    }
+                    progress.take_page(page);
+                    if progress.chunk.len() >= CHUNK {
+                        self.hand_over(progress, false).await?;
+                    }
                 }
-                progress.take_page(page);
-                if progress.chunk.len() >= CHUNK {
-                    self.hand_over(progress, false).await?;
-                }
+                self.hand_over(progress, false).await
+            };
+            let taken: Result<(), Break> = taken.await;
+            // A read that nobody takes from any more must not wait for ever to be taken from.
+            if taken.is_err() {
+                arriving.close();
             }
-            self.hand_over(progress, false).await
+            taken
         };
         tokio::select! {
             () = self.stop.cancelled() => Err(Break::Stopped),
