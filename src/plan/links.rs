@@ -10,6 +10,9 @@ use super::verdict::{Condition, Detail, Finding, Verdict};
 use super::working::{Owner, Working};
 use crate::model::{CanonicalAddress, Kind, ResourceKey};
 
+/// The origin of a link that a resource declares.
+const DECLARED: &str = "Declared";
+
 pub(super) fn settle(w: &mut Working<'_>) {
     let rows: Vec<_> = w.next.links.iter().map(|(alias, _)| alias.clone()).collect();
     for alias in rows {
@@ -89,7 +92,7 @@ fn settle_one(w: &mut Working<'_>, resource: &Resource, alias: &CanonicalAddress
         primary: declared.primary.clone(),
         namespace,
         owner: Some(resource.key.name.clone()),
-        origin: "Declared".to_owned(),
+        origin: DECLARED.to_owned(),
         made_row: old.map_or(made_row, |old| old.made_row),
         directory: old.and_then(|old| old.directory.clone()),
     };
@@ -191,9 +194,14 @@ pub(super) fn unlink(w: &mut Working<'_>, alias: &CanonicalAddress) {
     };
     w.by_rule(Subject::Link(alias.clone()), "Unlinked");
     // What a directory says of it holds again (L4).
-    if let Some(primary) = link.directory.clone().filter(|_| link.owner.is_some())
-        && w.next.addresses.get(&primary).is_some_and(|row| !row.is_alias && row.namespace == link.namespace)
+    if link.origin == DECLARED
+        && let Some(primary) = link.directory.clone()
+        && let Some(connection) = carried_by(w, &primary, &link.namespace)
     {
+        if let Some(row) = w.next.addresses.get_mut(alias) {
+            row.directory.get_or_insert_default().connection = Some(connection);
+        }
+        w.by_rule(Subject::Address(alias.clone()), "Unlinked");
         w.next.links.insert(alias.clone(), LinkRow { primary, owner: None, origin: "Directory".to_owned(), ..link });
         return;
     }
@@ -208,6 +216,12 @@ pub(super) fn unlink(w: &mut Working<'_>, alias: &CanonicalAddress) {
             w.by_rule(Subject::Address(alias.clone()), "Unlinked");
         }
     }
+}
+
+/// The connection that carries a primary of the namespace.
+fn carried_by(w: &Working<'_>, primary: &CanonicalAddress, namespace: &str) -> Option<String> {
+    let row = w.next.addresses.get(primary).filter(|row| !row.is_alias && row.namespace == namespace)?;
+    row.connection().map(str::to_owned)
 }
 
 /// Whether a link in the store bears the resource's name, whatever the resource says by now.

@@ -281,14 +281,11 @@ async fn read_addresses(
         } else if !names.addresses.contains(&alias) {
             *others.entry(primary.clone()).or_default() += 1;
         }
-        let row = LinkRow {
-            primary,
-            namespace: link.namespace,
-            owner: link.owner,
-            origin: link.origin,
-            made_row: link.made_row,
-            directory: link.directory.as_deref().map(CanonicalAddress::from_store),
-        };
+        let directory = link.directory.as_deref().map(CanonicalAddress::from_store);
+        // What a directory says of a declared alias holds when the declaration ends (L4).
+        wanted.extend(directory.clone());
+        let row =
+            LinkRow { primary, namespace: link.namespace, owner: link.owner, origin: link.origin, made_row: link.made_row, directory };
         observed.links.insert(alias, row);
     }
     // Where the list is full there may be more.

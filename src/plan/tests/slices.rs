@@ -251,6 +251,7 @@ fn view(whole: &Observed, slice: &Slice, leaving: &BTreeSet<DomainName>, purging
     for alias in aliases {
         let link = whole.links.get(alias).unwrap();
         rows.insert(link.primary.clone());
+        rows.extend(link.directory.clone());
         if purging.contains(&link.primary) {
             rows.insert(alias.clone());
         }
