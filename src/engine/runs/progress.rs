@@ -82,6 +82,8 @@ impl Progress {
         let lacks = self.signless.note(&entry, known);
         if self.same_mapping && known.is_some_and(|known| known.holds && known.digest == Some(entry.digest)) {
             self.counts.unchanged += 1;
+            // What can't be used of it stays worth a look for as long as it is there (Y3).
+            entry.faults.iter().for_each(|fault| self.report(format!("{}: {fault}", entry.dn)));
             return;
         }
         self.counts.handed_over += 1;

@@ -89,3 +89,69 @@ async fn y12_what_a_resource_here_or_another_tenant_has_the_directory_leaves_alo
     corp.tenant.reasons("EmailAddress/anna Succeeded").await;
     corp.tenant.status("EmailAddress/anna", "its name in the directory", |status| status["globalName"] == "anna").await;
 }
+
+#[tokio::test]
+async fn a1_a2_y3_utf8_upper_case_and_64_octets_are_addresses_and_what_is_none_is_reported_with_its_entry() {
+    let corp = Corp::without_connection().await;
+    let longest = "l".repeat(64);
+    let too_long = "m".repeat(65);
+    corp.add(&format!(
+        "anna SMTP:Anna.B@ACME.example, x500:/o=corp, sip:anna@acme.example
+josé SMTP:JOSÉ@acme.example
+long SMTP:{longest}@acme.example
+toolong SMTP:{too_long}@acme.example
+spaces SMTP:with space@acme.example, smtp:fine@acme.example
+out SMTP:out@elsewhere.example, smtp:zz@acme.example, smtp:in@acme.example"
+    ));
+    corp.connect("corp", FULL).await;
+    corp.tenant.ready("DirectoryConnection/corp").await;
+    corp.roster(&format!(
+        "anna.b@acme.example Directory
+         fine@acme.example Directory
+         in@acme.example Directory
+         josé@acme.example Directory
+         {longest}@acme.example Directory
+         zz@acme.example Directory ->in@acme.example"
+    ))
+    .await;
+    corp.store("SELECT display FROM mailroster.address WHERE canonical = 'anna.b@acme.example'", "Anna.B@ACME.example").await;
+    let run = corp.run().await;
+    assert!(reports(&run).contains("with space@acme.example") && reports(&run).contains(&format!("cn=toolong,{}", corp.base)), "{run}");
+    corp.tenant.reasons("DirectoryConnection/corp Succeeded").await;
+}
+
+#[tokio::test]
+async fn l4_a_declared_link_beats_the_directorys_and_both_say_so_and_a_mailbox_needs_a_word() {
+    let corp = Corp::without_connection().await;
+    corp.tenant
+        .apply("EmailAddress/info {address: info@acme.example}\nAliasLink/desk {alias: desk@acme.example, primary: info@acme.example}")
+        .await;
+    corp.tenant.ready("AliasLink/desk").await;
+    corp.add("anna SMTP:anna@acme.example, smtp:desk@acme.example\nbert SMTP:bert@acme.example");
+    corp.connect("corp", "").await;
+    corp.tenant.ready("DirectoryConnection/corp").await;
+    corp.tenant.condition("AliasLink/desk", "DirectoryDisagrees", "True DirectoryDisagrees").await;
+    corp.store("SELECT primary_address FROM gateway.alias_v1 WHERE alias = 'desk@acme.example'", "info@acme.example").await;
+    // Its own mailbox is not made one of its aliases by a declaration, unless that says so.
+    corp.tenant.apply("AliasLink/bert {alias: bert@acme.example, primary: info@acme.example}").await;
+    let message = corp.tenant.message("AliasLink/bert", "AliasIsMailbox").await;
+    assert!(message.contains("a directory entry") && message.contains("takeOverMailbox: true"), "{message}");
+    corp.tenant.apply("AliasLink/bert {alias: bert@acme.example, primary: info@acme.example, takeOverMailbox: true}").await;
+    corp.tenant.ready("AliasLink/bert").await;
+    corp.run().await;
+    corp.tenant.ready("AliasLink/bert").await;
+    corp.store("SELECT primary_address FROM gateway.alias_v1 WHERE alias = 'bert@acme.example'", "info@acme.example").await;
+    // A mailbox that comes later.
+    corp.tenant.apply("AliasLink/late {alias: late@acme.example, primary: info@acme.example}").await;
+    corp.tenant.ready("AliasLink/late").await;
+    corp.add("late SMTP:late@acme.example");
+    let run = corp.run().await;
+    corp.tenant.reasons("AliasLink/late AliasIsMailbox").await;
+    assert!(reports(&run).contains("AliasLink"), "{run}");
+    corp.tenant.quiet(&["Unlink late@acme.example"]).await;
+    corp.store("SELECT kind FROM gateway.recipient_v1 WHERE address = 'late@acme.example'", "mailbox").await;
+    // When the declaration goes the directory's word holds.
+    corp.tenant.delete("AliasLink/desk").await;
+    corp.tenant.quiet(&["Unlink desk@acme.example"]).await;
+    corp.store("SELECT primary_address FROM gateway.alias_v1 WHERE alias = 'desk@acme.example'", "anna@acme.example").await;
+}
