@@ -188,8 +188,8 @@ impl<S: Surroundings> Engine<S> {
 
     /// Closes the slice, reads it and plans it.
     async fn plan(&mut self, seed: &Seed) -> Result<(Scope, Plan), Failure> {
-        let mut slice = Slice { keys: seed.keys.clone(), subjects: &seed.subjects | &seed.reported };
         let named: BTreeSet<_> = seed.keys.union(&seed.ended).cloned().collect();
+        let mut slice = Slice { keys: named.clone(), subjects: &seed.subjects | &seed.reported };
         let entries = self.take_in_found(seed, &mut slice).await?;
         let owned = self.leader.store().owned(&named).await?;
         // A domain by itself brings in who claims it; whom its change concerns is found when it has changed.
@@ -246,17 +246,11 @@ impl<S: Surroundings> Engine<S> {
     /// What entries of a directory name, and what they hold so far.
     async fn take_in_found(&self, seed: &Seed, slice: &mut Slice) -> Result<BTreeSet<EntryKey>, Failure> {
         let Some((connection, found)) = &seed.found else { return Ok(BTreeSet::new()) };
-        slice.keys.insert(connection.clone());
         let key = |id: &EntryId| (connection.namespace.clone(), connection.name.clone(), id.clone());
         let entries: BTreeSet<_> = found.entries.keys().map(key).collect();
-        let mut named = self.leader.store().held_by(&entries).await?;
-        named.extend(found.entries.values().flat_map(|entry| &entry.values).map(|value| value.address.canonical().clone()));
-        for address in named {
-            slice.subjects.insert(Subject::Link(address.clone()));
-            slice.subjects.insert(Subject::Member(address.clone()));
-            slice.subjects.insert(Subject::Address(address));
-        }
-        slice.subjects.insert(Subject::Settings(connection.namespace.clone()));
+        let brought = found.slice(connection, self.leader.store().held_by(&entries).await?, &self.roster);
+        slice.keys.extend(brought.keys);
+        slice.subjects.extend(brought.subjects);
         Ok(entries)
     }
 

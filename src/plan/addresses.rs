@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::desired::{Action, AddressDeclared, Resource, Violation};
-use super::directory::moved_to;
+use super::directory::{moved_to, person_now};
 use super::guard;
 use super::observed::{AddressRow, WaitAction};
 use super::passwords;
@@ -82,10 +82,15 @@ fn manage(w: &mut Working<'_>, holder: &Resource, declared: &AddressDeclared, na
         display = declared.address.declared();
         shut = false;
         closing = false;
-        disabled = declared.disabled.unwrap_or(row.disabled);
-        smtp_submission = declared.smtp_submission.unwrap_or(row.smtp_submission);
-        pop = declared.pop.unwrap_or(row.pop);
-        archive_start = declared.archive_start.or(row.archive_start);
+    }
+    // What lets a person in is not for another one who goes by the address now (L8).
+    if !is_anothers(w, holder, address) {
+        set! {
+            disabled = declared.disabled.unwrap_or(row.disabled);
+            smtp_submission = declared.smtp_submission.unwrap_or(row.smtp_submission);
+            pop = declared.pop.unwrap_or(row.pop);
+            archive_start = declared.archive_start.or(row.archive_start);
+        }
     }
     if let Some(name) = &declared.display_name {
         set! { display_name = name.as_str(); }
@@ -106,6 +111,11 @@ fn manage(w: &mut Working<'_>, holder: &Resource, declared: &AddressDeclared, na
         w.next.addresses.share(address.clone(), row);
         w.by(Subject::Address(address.clone()), holder, if drift { "DriftCorrected" } else { "Declared" });
     }
+}
+
+/// Whether the person that an EmailAddress was made for goes by another address now, and somebody else by this one.
+fn is_anothers(w: &Working<'_>, holder: &Resource, address: &CanonicalAddress) -> bool {
+    moved_to(&w.next, address).is_none() && person_now(&w.next, holder, address).is_some()
 }
 
 /// A row as it begins. After a purge the archive starts that day (U8).
@@ -232,7 +242,7 @@ pub(super) fn judge(w: &mut Working<'_>, resource: &Resource, declared: &Address
             message: format!("the purge of {address} waits: {list}"),
         };
     }
-    let conditions = conditions(w, address, &row, credential, purge.as_ref());
+    let conditions = conditions(w, resource, address, &row, credential, purge.as_ref());
     let lock = w.next.lock(address, w.now);
     if let Some((_, until)) = lock {
         w.moments.push((until, Subject::Address(address.clone())));
@@ -266,6 +276,7 @@ fn purge_detail(w: &Working<'_>, resource: &Resource, address: &CanonicalAddress
 
 fn conditions(
     w: &Working<'_>,
+    resource: &Resource,
     address: &CanonicalAddress,
     row: &AddressRow,
     credential: Condition,
@@ -300,7 +311,7 @@ fn conditions(
             None => Condition::quiet("PurgeBlocked", false, Reason::NotBlocked),
         },
         credential,
-        match (moved_to(&w.next, address), w.next.links.get(address)) {
+        match (person_now(&w.next, resource, address), w.next.links.get(address)) {
             (Some(now), _) => Condition::new(
                 "PermissionsInherited",
                 true,

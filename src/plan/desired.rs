@@ -32,6 +32,8 @@ pub struct Desired {
     pub found: Option<(ResourceKey, super::directory::Found)>,
     /// The uids of the namespaces in view that live and may be seen.
     pub namespaces: BTreeMap<String, String>,
+    /// Names that are to be kept from this plan on ([`Action::KeptNames`]).
+    pub kept_names: BTreeMap<ResourceKey, String>,
 }
 
 impl Desired {
@@ -257,11 +259,21 @@ pub enum Action {
     TransferTo,
     Unlock,
     ResetCodes,
+    /// Nobody asks for it: whom a resource means by names that other people go by since, as JSON (L8).
+    KeptNames,
 }
 
 impl Action {
-    pub const ALL: [Self; 7] =
-        [Self::RequestedAt, Self::UnlockAt, Self::ResetCodesAt, Self::Approve, Self::TransferTo, Self::Unlock, Self::ResetCodes];
+    pub const ALL: [Self; 8] = [
+        Self::RequestedAt,
+        Self::UnlockAt,
+        Self::ResetCodesAt,
+        Self::Approve,
+        Self::TransferTo,
+        Self::Unlock,
+        Self::ResetCodes,
+        Self::KeptNames,
+    ];
 
     /// The annotation's name after `mailroster.dev/`, and the field of `status.lastHandled`.
     #[must_use]
@@ -274,6 +286,7 @@ impl Action {
             Self::TransferTo => "transferTo",
             Self::Unlock => "unlock",
             Self::ResetCodes => "resetCodes",
+            Self::KeptNames => "keptNames",
         }
     }
 
@@ -285,6 +298,7 @@ impl Action {
             Self::UnlockAt | Self::ResetCodesAt => kind == Kind::EmailAddress,
             Self::Approve => matches!(kind, Kind::InternalDomain | Kind::AccountSettings | Kind::DirectoryConnection),
             Self::TransferTo | Self::Unlock | Self::ResetCodes => kind == Kind::InternalDomain,
+            Self::KeptNames => false,
         }
     }
 }

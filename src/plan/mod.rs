@@ -96,6 +96,8 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
 fn plan_once(desired: &Desired, observed: &Observed, now: Timestamp) -> (Plan, Vec<(CanonicalAddress, CanonicalAddress)>) {
     let mut w = Working::new(desired, observed, now);
     absence::settle(&mut w);
+    let kept = desired.kept_names.iter().map(|(key, names)| ((key.clone(), Action::KeptNames), names.clone()));
+    w.next.handled.extend(kept);
     for round in 0..ROUNDS {
         // The first round begins with the rows as they are; where it moves nothing there is nothing to look at again.
         let before = (round > 0).then(|| w.next.clone());

@@ -1,7 +1,7 @@
 //! Cloud passwords (SPEC P1 to P4). The plan compares fingerprints; hashing and comparing happen outside and come back as [`Work`].
 
 use super::desired::{AddressDeclared, Declared, Offer, PasswordDeclared, Resource, Work};
-use super::directory::moved_to;
+use super::directory::person_now;
 use super::observed::AddressRow;
 use super::reason::Reason;
 use super::subject::Subject;
@@ -17,7 +17,7 @@ pub(super) fn settle(w: &mut Working<'_>) {
         let address = declared.address.canonical();
         let held = w.next.addresses.get(address).is_some_and(|row| {
             !row.is_alias
-                && moved_to(&w.next, address).is_none()
+                && person_now(&w.next, resource, address).is_none()
                 && row.namespace == resource.key.namespace
                 && row.owner.as_deref() == Some(&resource.key.name)
         });
@@ -83,7 +83,7 @@ pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &AddressDecl
     if row.is_alias {
         return Condition::new("CredentialReady", true, Reason::NotManaged, "the address is an alias: its password is not used");
     }
-    if let Some(now) = moved_to(&w.next, address) {
+    if let Some(now) = person_now(&w.next, resource, address) {
         let message = format!("the person's address is {now} now, and the password with it: the one declared here is not used");
         return Condition::new("CredentialReady", true, Reason::NotManaged, message);
     }

@@ -19,8 +19,8 @@ use crate::plan::directory::guard::judge;
 use crate::plan::directory::rows::{ConnectionRow, Leaver, Problem};
 use crate::plan::observed::{AddressRow, Observed};
 use crate::plan::reason::Reason;
-use crate::plan::slice::{Roster, Slice};
-use crate::plan::{self, Change, Plan, Subject};
+use crate::plan::slice::Roster;
+use crate::plan::{self, Change, Plan};
 use crate::store::{self, Store, StoreError};
 
 /// Pages that wait for being looked at.
@@ -151,14 +151,7 @@ fn completeness(
 async fn planned(store: &Store, roster: &Roster, key: &ResourceKey, found: Found) -> Result<(Observed, Plan), StoreError> {
     let entry = |id: &EntryId| (key.namespace.clone(), key.name.clone(), id.clone());
     let entries: BTreeSet<_> = found.entries.keys().map(entry).collect();
-    let mut named = store.held_by(&entries).await?;
-    named.extend(found.entries.values().flat_map(|entry| &entry.values).map(|value| value.address.canonical().clone()));
-    let mut slice = Slice { keys: BTreeSet::from([key.clone()]), subjects: BTreeSet::from([Subject::Settings(key.namespace.clone())]) };
-    for address in named {
-        slice.subjects.insert(Subject::Link(address.clone()));
-        slice.subjects.insert(Subject::Member(address.clone()));
-        slice.subjects.insert(Subject::Address(address));
-    }
+    let mut slice = found.slice(key, store.held_by(&entries).await?, roster);
     roster.close(&mut slice);
     let mut scope = store::Scope { slice, entries, ..store::Scope::default() };
     loop {

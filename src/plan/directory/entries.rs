@@ -50,7 +50,6 @@ pub(in crate::plan) fn settle(w: &mut Working<'_>) {
     let Some(Declared::Connection(declared)) = resource.active() else { return };
     // A plan's steps run until nothing moves; what is told is told of the last round.
     w.run = super::Account::default();
-    w.moved.clear();
     let place = Place { key, declared, shown: found.shown };
     let mut arrivals = Vec::new();
     for (id, entry) in &found.entries {

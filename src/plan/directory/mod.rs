@@ -12,14 +12,16 @@ pub mod guard;
 mod leavers;
 pub mod rows;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use follow::follow;
-pub(super) use follow::moved_to;
+pub(super) use follow::{moved_to, person_now};
 pub(super) use leavers::settle as settle_leavers;
 
 use super::observed::{AddressRow, LinkRow};
+use super::slice::{Roster, Slice};
+use super::subject::Subject;
 use super::working::Working;
 use crate::model::{Address, CanonicalAddress, DomainName, Entry, EntryId, ResourceKey};
 use rows::RunCounts;
@@ -62,6 +64,24 @@ pub struct Account {
 }
 
 impl Found {
+    /// What has to be planned with these entries, not closed yet: all that they name, what they hold so far, and whoever names one that
+    /// holds something. `held`: the addresses that they hold in the store.
+    #[must_use]
+    pub fn slice(&self, connection: &ResourceKey, held: Vec<CanonicalAddress>, roster: &Roster) -> Slice {
+        let mut slice = Slice { keys: BTreeSet::from([connection.clone()]), ..Slice::default() };
+        slice.subjects.insert(Subject::Settings(connection.namespace.clone()));
+        for address in &held {
+            slice.keys.extend(roster.dependents(&Subject::Address(address.clone())));
+        }
+        let named = self.entries.values().flat_map(|entry| &entry.values).map(|value| value.address.canonical().clone());
+        for address in held.into_iter().chain(named) {
+            slice.subjects.insert(Subject::Link(address.clone()));
+            slice.subjects.insert(Subject::Member(address.clone()));
+            slice.subjects.insert(Subject::Address(address));
+        }
+        slice
+    }
+
     /// Two parts of it, for finding out what breaks a plan.
     #[must_use]
     pub fn halves(mut self) -> [Self; 2] {

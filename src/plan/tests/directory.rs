@@ -613,6 +613,56 @@ fn l8_entries_that_exchange_addresses_wait_for_a_yes() {
 }
 
 #[test]
+fn l7_l8_after_an_exchange_a_role_and_a_delegation_mean_the_same_people_until_they_say_otherwise() {
+    let rights =
+        "EmailAddress/info: {address: info@acme.example}\nDelegateMailbox/d: {reader: bert@acme.example, mailbox: info@acme.example}\n";
+    let role = |members: &str| format!("AdminRole/r: {{permissions: [addresses.read], members: [{members}]}}");
+    let mut corp = corp("");
+    corp.run("a: {mail: ['SMTP:anna@acme.example']}\nb: {mail: ['SMTP:bert@acme.example']}");
+    corp.world.apply(&format!("{rights}{}", role("anna@acme.example")));
+    let exchanged = "a: {mail: ['SMTP:bert@acme.example']}\nb: {mail: ['SMTP:anna@acme.example']}";
+    corp.run(exchanged);
+    for entry in corp.world.observed.entries.values_mut() {
+        entry.exchange = Some(Exchange::Approved);
+    }
+    corp.run(exchanged);
+    let members = |corp: &Corp| corp.world.observed.members.keys().map(ToString::to_string).collect::<Vec<_>>();
+    let readers = |corp: &Corp| corp.world.observed.delegations.iter().map(|((reader, _), _)| reader.to_string()).collect::<Vec<_>>();
+    assert_eq!((members(&corp), readers(&corp)), (vec!["bert@acme.example".to_owned()], vec!["anna@acme.example".to_owned()]));
+    // Any later plan, and one that marries, finds the person.
+    corp.run("a: {mail: ['SMTP:new@acme.example']}\nb: {mail: ['SMTP:anna@acme.example']}");
+    assert_eq!(members(&corp), ["new@acme.example"]);
+    // Both names in one role are both people; a name that is written anew means who goes by it now.
+    corp.world.apply(&role("bert@acme.example, anna@acme.example"));
+    assert_eq!(members(&corp), ["new@acme.example"], "bert@ and anna@ are both the former names of one who has another now");
+    corp.world.apply(&role("new@acme.example"));
+    corp.world.apply(&role("anna@acme.example"));
+    assert_eq!(members(&corp), ["anna@acme.example"]);
+}
+
+#[test]
+fn l8_after_an_exchange_access_declared_for_one_is_not_given_to_the_other_until_it_is_declared_anew() {
+    let declared = "EmailAddress/anna: {address: anna@acme.example, access: {pop: true}}";
+    let mut corp = corp(declared);
+    corp.run("a: {mail: ['SMTP:anna@acme.example']}\nb: {mail: ['SMTP:bert@acme.example']}");
+    let exchanged = "a: {mail: ['SMTP:bert@acme.example']}\nb: {mail: ['SMTP:anna@acme.example']}";
+    corp.run(exchanged);
+    for entry in corp.world.observed.entries.values_mut() {
+        entry.exchange = Some(Exchange::Approved);
+    }
+    corp.run(exchanged);
+    let pop = |corp: &Corp| ["anna", "bert"].map(|name| corp.world.row(&format!("{name}@acme.example")).unwrap().pop);
+    assert_eq!(pop(&corp), [false, true], "it went along with Anna");
+    assert_eq!(corp.world.condition("EmailAddress/anna", "PermissionsInherited"), "True AddressRenamed");
+    corp.world.apply("EmailAddress/anna: {address: anna@acme.example, access: {pop: true}, displayName: edited}");
+    assert_eq!(pop(&corp), [false, true]);
+    corp.world.delete("EmailAddress/anna");
+    corp.world.apply(declared);
+    assert_eq!(pop(&corp), [true, true]);
+    assert_eq!(corp.world.condition("EmailAddress/anna", "PermissionsInherited"), "False NotAlias");
+}
+
+#[test]
 fn y8_the_first_of_two_connections_keeps_an_address_until_its_own_run_lacks_it() {
     let mut corp = corp("");
     corp.connect("other", |_| {});

@@ -101,6 +101,37 @@ async fn l8_a_marriage_without_the_old_address_leaves_it_behind_without_rights()
 }
 
 #[tokio::test]
+async fn l8_two_who_exchange_addresses_keep_them_until_somebody_says_yes() {
+    let corp = anna_and_bert().await;
+    corp.slapd.modify(&format!(
+        "dn: {}\nchangetype: modify\nreplace: proxyAddresses\nproxyAddresses: SMTP:bert@acme.example\n\ndn: {}\nchangetype: modify\nreplace: proxyAddresses\nproxyAddresses: SMTP:anna@acme.example\n",
+        corp.dn("anna"),
+        corp.dn("bert")
+    ));
+    corp.run().await;
+    corp.tenant.condition("DirectoryConnection/corp", "HolderChanged", "True AddressesExchanged").await;
+    corp.store(OPENS, "anna@acme.example").await;
+    corp.store(HELPS, "anna@acme.example").await;
+    let names = "SELECT string_agg(canonical || ' ' || global_name, ', ' ORDER BY canonical) FROM mailroster.address WHERE canonical ~ '^(anna|bert)@'";
+    corp.store(names, "anna@acme.example anna, bert@acme.example bert").await;
+    // Another run changes nothing of that, and neither does the other plan's hash.
+    corp.run().await;
+    corp.store(names, "anna@acme.example anna, bert@acme.example bert").await;
+    corp.approve("corp", "heldHolders", 2).await;
+    corp.store(names, "anna@acme.example bert, bert@acme.example anna").await;
+    corp.store(OPENS, "bert@acme.example").await;
+    corp.store(HELPS, "bert@acme.example").await;
+    corp.store(READS, "anna@acme.example>bert@acme.example bert@acme.example>info@acme.example").await;
+    corp.tenant.condition("DirectoryConnection/corp", "HolderChanged", "False SameHolder").await;
+    // Archives stay with the addresses: what is older is another's.
+    let begins = "SELECT count(*) FROM mailroster.address WHERE canonical ~ '^(anna|bert)@' AND archive_start = mailroster.now()::date";
+    corp.store(begins, "2").await;
+    corp.run().await;
+    corp.store(names, "anna@acme.example bert, bert@acme.example anna").await;
+    corp.store(OPENS, "bert@acme.example").await;
+}
+
+#[tokio::test]
 async fn l5_an_alias_is_promoted_and_one_moves_to_another_person_in_one_run() {
     let corp = Corp::without_connection().await;
     corp.add("anna SMTP:anna@acme.example, smtp:a@acme.example, smtp:team@acme.example\nbert SMTP:bert@acme.example");

@@ -34,8 +34,9 @@ pub(super) fn settle(w: &mut Working<'_>, place: &Place<'_>, arrivals: &mut Vec<
         }
         !waits
     });
-    // All leave before anybody arrives: addresses may change hands in a chain.
+    // All leave before anybody arrives: addresses may change hands in a chain. Once in a plan: a second exchange would undo the first.
     let going: Vec<_> = arrivals.iter().filter_map(|arrival| Some((arrival.id.clone(), renames.get(&arrival.id)?.clone()))).collect();
+    let going: Vec<_> = going.into_iter().filter(|(_, pair)| !w.moved.contains(pair)).collect();
     let bundles: Vec<_> = going.iter().map(|(_, (from, _))| take(w, from)).collect();
     for ((id, (from, _)), bundle) in going.iter().zip(bundles) {
         let exchanged = held.contains(id);
@@ -104,7 +105,8 @@ fn give(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>, from: &Ca
         None => addresses::new_row(w, arrival.primary, &place.key.namespace, "Directory"),
     };
     row.is_alias = false;
-    let declared = row.owner.is_some();
+    // After an exchange what is declared for the address is still meant for the one who left it.
+    let declared = row.owner.is_some() && !exchanged;
     if !declared {
         (row.smtp_submission, row.pop, row.disabled) = (bundle.smtp_submission, bundle.pop, bundle.disabled);
         row.archive_start = bundle.archive_start.or(row.archive_start);
