@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::redaction::{LONGEST_TEXT, Redaction};
-use crate::model::{Address, CanonicalAddress, MailValue};
+use crate::model::{Address, CanonicalAddress, MailValue, Rank};
 
 /// Longer than any address, in bytes: what is longer is not even looked at.
 const LONGEST_VALUE: usize = 1_000;
@@ -92,11 +92,20 @@ pub(super) fn addresses(aliases: &Attribute<'_>, mail: &Attribute<'_>, faults: &
     }
     // One primary: the first in order, of those that say it of themselves.
     let primary = primaries.keys().chain(mails.keys()).next().cloned();
-    let all = [primaries, others, mails, bare].into_iter().rev().fold(BTreeMap::new(), |mut all, found| {
-        all.extend(found);
+    let all = [&primaries, &others, &mails, &bare].into_iter().rev().fold(BTreeMap::new(), |mut all, found| {
+        all.extend(found.iter().map(|(canonical, address)| (canonical.clone(), address.clone())));
         all
     });
-    let value = |(canonical, address)| MailValue { address, primary: Some(&canonical) == primary.as_ref() };
+    let value = |(canonical, address)| {
+        let rank = if primaries.keys().next() == Some(&canonical) {
+            Rank::Primary
+        } else if mails.contains_key(&canonical) && !bare.contains_key(&canonical) {
+            Rank::Mail
+        } else {
+            Rank::Proxy
+        };
+        MailValue { address, primary: Some(&canonical) == primary.as_ref(), rank }
+    };
     all.into_iter().map(value).collect()
 }
 
@@ -164,6 +173,22 @@ mod tests {
             let mail = if mail.is_empty() { vec![] } else { vec![mail.as_bytes()] };
             assert_eq!((read(&aliases, &mail).0.join(" "), read(&aliases, &mail).1), (expected.to_owned(), vec![]), "{aliases:?}");
         }
+    }
+
+    #[test]
+    fn y3_an_address_that_only_mail_has_ranks_behind_the_proxy_addresses_of_others() {
+        let redaction = Redaction::new(&Secret::new(b"geheim".to_vec()));
+        let ranks = |aliases: &[&str], mail: &str| {
+            let (aliases, mail) = (aliases.iter().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>(), [mail.as_bytes().to_vec()]);
+            let (aliases, mail) = (Attribute { name: "proxyAddresses", values: &aliases }, Attribute { name: "mail", values: &mail });
+            addresses(&aliases, &mail, &mut Faults::new(&redaction)).iter().map(|value| value.rank).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            ranks(&["SMTP:a@x.example", "smtp:b@x.example", "SMTP:c@x.example"], "d@x.example"),
+            [Rank::Primary, Rank::Proxy, Rank::Proxy]
+        );
+        assert_eq!(ranks(&["a@x.example"], "b@x.example"), [Rank::Proxy, Rank::Mail]);
+        assert_eq!(ranks(&["a@x.example"], "a@x.example"), [Rank::Proxy]);
     }
 
     #[test]

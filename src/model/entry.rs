@@ -71,6 +71,32 @@ pub struct MailValue {
     pub address: Address,
     /// `SMTP:`, or `mail` where the entry has no address besides (Y3).
     pub primary: bool,
+    pub rank: Rank,
+}
+
+/// As what an entry has an address: of two entries with one address the lower rank wins it (Y3).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// `SMTP:`, the first of them.
+    #[default]
+    Primary,
+    /// `smtp:`, or no prefix.
+    Proxy,
+    /// `mail`.
+    Mail,
+}
+
+impl Rank {
+    pub const ALL: [Self; 3] = [Self::Primary, Self::Proxy, Self::Mail];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Primary => "Primary",
+            Self::Proxy => "Proxy",
+            Self::Mail => "Mail",
+        }
+    }
 }
 
 /// Which attributes an entry came with that mean something when they are missing (Y4).

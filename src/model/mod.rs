@@ -14,7 +14,7 @@ mod secret;
 pub use access::{Access, AttributeNames, DirectoryType, SecretKey, ServerUrl, TlsMode};
 pub use address::{Address, AddressError, CanonicalAddress};
 pub use domain::{DomainError, DomainName};
-pub use entry::{Account, Complete, Entry, EntryId, EntrySort, MailValue, Signs};
+pub use entry::{Account, Complete, Entry, EntryId, EntrySort, MailValue, Rank, Signs};
 pub use hex::hex;
 pub use phc::{Phc, PhcError};
 pub use policy::{PasswordPolicy, PolicyError};

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Deserialize;
 
-use crate::model::{CanonicalAddress, EntryId, PasswordPolicy, ResourceKey, Signs};
+use crate::model::{CanonicalAddress, EntryId, PasswordPolicy, Rank, ResourceKey, Signs};
 use crate::plan::directory::rows::{ConnectionRow, EntryRow, Exchange, Leaver};
 use crate::plan::observed::{Absence, AddressRow, Counts, DirectorySide, DomainNumbers, DomainRow, EntryKey, Reports};
 use crate::plan::settings::{Guard, Settings};
@@ -307,6 +307,7 @@ pub(super) struct EntryJson {
     /// Hex.
     pub digest: Option<String>,
     pub signs: u8,
+    pub rank: String,
     pub exchange: Option<String>,
     pub address: Option<String>,
 }
@@ -318,6 +319,7 @@ impl EntryJson {
             digest: self.digest.as_deref().and_then(digest),
             signs: Signs(self.signs),
             address: self.address.as_deref().map(CanonicalAddress::from_store),
+            rank: Rank::ALL.into_iter().find(|rank| rank.as_str() == self.rank).unwrap_or_default(),
             exchange,
         };
         ((self.namespace, self.connection, EntryId::from_store(&self.id)), row)

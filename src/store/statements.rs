@@ -233,11 +233,12 @@ pub(super) const DELETE_CONNECTIONS: [&str; 4] = [
 ];
 
 pub(super) const PUT_ENTRIES: &str = "
-INSERT INTO mailroster.entry (namespace, connection, id, digest, signs, exchange, address_id)
-SELECT r.namespace, r.connection, r.id, decode(r.digest, 'hex'), r.signs, r.exchange, a.id
-FROM jsonb_to_recordset($1) AS r(namespace text, connection text, id text, digest text, signs smallint, exchange text, address text)
+INSERT INTO mailroster.entry (namespace, connection, id, digest, signs, rank, exchange, address_id)
+SELECT r.namespace, r.connection, r.id, decode(r.digest, 'hex'), r.signs, r.rank, r.exchange, a.id
+FROM jsonb_to_recordset($1) AS r(namespace text, connection text, id text, digest text, signs smallint, rank text, exchange text, address text)
 LEFT JOIN mailroster.address a ON a.canonical = r.address ORDER BY r.namespace, r.connection, r.id
-ON CONFLICT (namespace, connection, id) DO UPDATE SET digest = EXCLUDED.digest, signs = EXCLUDED.signs, exchange = EXCLUDED.exchange, address_id = EXCLUDED.address_id";
+ON CONFLICT (namespace, connection, id) DO UPDATE SET digest = EXCLUDED.digest, signs = EXCLUDED.signs, rank = EXCLUDED.rank,
+    exchange = EXCLUDED.exchange, address_id = EXCLUDED.address_id";
 
 pub(super) const DELETE_ENTRIES: &str = "
 DELETE FROM mailroster.entry e USING jsonb_to_recordset($1) AS r(namespace text, connection text, id text)

@@ -236,7 +236,7 @@ fn row(change: &Change) -> Row<'_> {
         Change::DeleteConnection { namespace, name } => json!({"namespace": namespace, "name": name}),
         Change::PutEntry { key: (namespace, connection, id), row } => json!({
             "namespace": namespace, "connection": connection, "id": id, "digest": row.digest.map(|digest| crate::model::hex(&digest)),
-            "signs": row.signs.0, "exchange": row.exchange.map(crate::plan::directory::rows::Exchange::as_str), "address": row.address,
+            "signs": row.signs.0, "rank": row.rank.as_str(), "exchange": row.exchange.map(crate::plan::directory::rows::Exchange::as_str), "address": row.address,
         }),
         Change::DeleteEntry { key: (namespace, connection, id) } => json!({"namespace": namespace, "connection": connection, "id": id}),
         Change::PutLeaver { address, namespace, connection, leaver } => json!({

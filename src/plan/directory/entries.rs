@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::Internal;
 use super::leavers::by;
 use super::rows::{EntryRow, Leaver};
-use crate::model::{Account as Logon, Address, CanonicalAddress, DomainName, Entry, EntryId, EntrySort, Kind, ResourceKey};
+use crate::model::{Account as Logon, Address, CanonicalAddress, DomainName, Entry, EntryId, EntrySort, Kind, Rank, ResourceKey};
 use crate::plan::addresses;
 use crate::plan::desired::{ConnectionDeclared, Declared};
 use crate::plan::observed::{AddressRow, DirectorySide, EntryKey, LinkRow};
@@ -27,6 +27,13 @@ struct Arrival<'a> {
     before: Option<EntryRow>,
     /// Something of it is another's: it is planned again at the next run.
     unfinished: bool,
+}
+
+impl Arrival<'_> {
+    /// As what it has an address.
+    fn rank(&self, address: &CanonicalAddress) -> Rank {
+        self.entry.values.iter().find(|value| value.address.canonical() == address).map_or(Rank::Mail, |value| value.rank)
+    }
 }
 
 /// The connection whose entries these are.
@@ -119,6 +126,7 @@ fn arrive(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>) {
         digest: (!unfinished && !unlinked).then_some(arrival.entry.digest),
         signs: arrival.entry.signs,
         address: w.next.addresses.get(primary).filter(|row| row.entry() == Some(&arrival.id)).map(|_| primary.clone()),
+        rank: arrival.rank(primary),
         exchange: arrival.before.as_ref().and_then(|row| row.exchange).filter(|_| unfinished),
     };
     // Who had it before has it no more.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{CanonicalAddress, Signs};
+use crate::model::{CanonicalAddress, Rank, Signs};
 use crate::plan::reason::Reason;
 use crate::plan::verdict::HeldPlan;
 
@@ -124,6 +124,8 @@ pub struct EntryRow {
     pub signs: Signs,
     /// Its mailbox or list; None: it has none here.
     pub address: Option<CanonicalAddress>,
+    /// As what it has that (Y3).
+    pub rank: Rank,
     /// It exchanges addresses with others (L8).
     pub exchange: Option<Exchange>,
 }

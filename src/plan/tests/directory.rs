@@ -9,7 +9,7 @@ use serde_yaml::Value;
 
 use super::world::{World, address, check, key};
 use crate::model::{
-    Access, Account, Address, AttributeNames, DirectoryType, Entry, EntryId, EntrySort, MailValue, SecretKey, Signs, TlsMode,
+    Access, Account, Address, AttributeNames, DirectoryType, Entry, EntryId, EntrySort, MailValue, Rank, SecretKey, Signs, TlsMode,
 };
 use crate::plan::desired::{Actions, ConnectionDeclared, Declared, Last, LeaverAction, LeaversDeclared, Resource, SecretState};
 use crate::plan::directory::guard::{ConnectionNumbers, Judgement, WINDOW, held_holders, judge};
@@ -88,9 +88,13 @@ fn entries(text: &str) -> BTreeMap<EntryId, Arc<Entry>> {
             let mut values: BTreeMap<_, MailValue> = BTreeMap::new();
             for text in entry.get("mail").and_then(Value::as_sequence).into_iter().flatten() {
                 let text = text.as_str().unwrap();
-                let (primary, text) = text.strip_prefix("SMTP:").map_or((false, text), |text| (true, text));
+                let (rank, text) = match text.split_once(':') {
+                    Some(("SMTP", text)) => (Rank::Primary, text),
+                    Some(("mail", text)) => (Rank::Mail, text),
+                    _ => (Rank::Proxy, text),
+                };
                 let address = Address::parse(text).unwrap();
-                values.insert(address.canonical().clone(), MailValue { address, primary });
+                values.insert(address.canonical().clone(), MailValue { address, primary: rank != Rank::Proxy, rank });
             }
             let text = |name: &str| entry.get(name).and_then(Value::as_str).map(str::to_owned);
             let is = |name: &str| entry.get(name).and_then(Value::as_bool) == Some(true);
@@ -259,6 +263,32 @@ z: {mail: ['SMTP:z@elsewhere.example']}",
     let before = corp.world.observed.clone();
     corp.run("a: {mail: ['SMTP:anna@acme.example', 'a@acme.example'], name: Anna A}\nl: {mail: ['SMTP:all@acme.example'], list: true}");
     assert_eq!(corp.world.observed.addresses, before.addresses);
+}
+
+#[test]
+fn y3_smtp_wins_over_a_proxy_address_and_that_over_mail_in_whatever_order_they_come() {
+    for (better, worse) in [
+        ("SMTP:x@acme.example", "x@acme.example"),
+        ("x@acme.example", "mail:x@acme.example"),
+        ("SMTP:x@acme.example", "mail:x@acme.example"),
+    ] {
+        // The better one has the higher id and comes later.
+        let with = |id: &str, value: &str| match value.strip_prefix("mail:") {
+            Some(_) => format!("{id}: {{mail: ['{value}']}}\n"),
+            None => format!("{id}: {{mail: ['{value}', '{id}@acme.example']}}\n"),
+        };
+        let mut corp = corp("");
+        corp.run(&with("b", worse));
+        corp.run(&(with("b", worse) + &with("c", better)));
+        let holder = |corp: &Corp| {
+            let row = corp.world.row("x@acme.example").unwrap();
+            let primary = corp.world.alias_of("x@acme.example");
+            primary.map_or_else(|| row.entry().unwrap().as_str().to_owned(), |primary| primary.replace("@acme.example", ""))
+        };
+        assert_eq!(holder(&corp), "c", "{better} against {worse}");
+        corp.run(&(with("b", worse) + &with("c", better)));
+        assert_eq!(holder(&corp), "c", "and it stays so: {better} against {worse}");
+    }
 }
 
 #[test]

@@ -1,17 +1,17 @@
-//! Of two entries with one address only one gets it (SPEC Y3): the one that has it as its primary, then the one that holds it, then the
-//! lowest id. The same outcome in whatever order entries are read: one that wants what an entry out of view has waits for the end of
+//! Of two entries with one address only one gets it (SPEC Y3): the one that has it as its primary, then as a proxy address, then the one
+//! that holds it, then the lowest id. The same outcome in whatever order entries are read: one that wants what an entry out of view has waits for the end of
 //! the run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Arrival, Place};
-use crate::model::{CanonicalAddress, EntryId, Kind, ResourceKey};
+use super::{Arrival, Place, is_used};
+use crate::model::{CanonicalAddress, EntryId, Kind, Rank, ResourceKey};
 use crate::plan::directory::Found;
 use crate::plan::directory::rows::EntryRow;
 use crate::plan::working::Working;
 
-/// Better is less: has it as primary, holds it, lowest id.
-type Claim = (bool, bool, EntryId);
+/// Better is less: as what it has it, whether it does not hold it, its id.
+type Claim = (Rank, bool, EntryId);
 
 /// Who carries an address now.
 #[derive(PartialEq, Eq)]
@@ -28,12 +28,8 @@ pub(super) fn decide<'a>(w: &mut Working<'_>, place: &Place<'_>, found: &Found, 
     let here: BTreeSet<_> = arrivals.iter().map(|arrival| arrival.id.clone()).collect();
     for arrival in &arrivals {
         let carried = |address: &CanonicalAddress| carrier(w, place, address) == Carrier::Entry(arrival.id.clone());
-        let primary = arrival.primary.canonical();
-        let is_primary = arrival.entry.values.iter().any(|value| value.primary && value.address.canonical() == primary);
-        claims.entry(primary.clone()).or_default().push((!is_primary, !carried(primary), arrival.id.clone()));
-        for alias in &arrival.aliases {
-            let alias = alias.canonical();
-            claims.entry(alias.clone()).or_default().push((true, !carried(alias), arrival.id.clone()));
+        for address in names(arrival) {
+            claims.entry(address.clone()).or_default().push((arrival.rank(address), !carried(address), arrival.id.clone()));
         }
     }
     for wanted in claims.values_mut() {
@@ -54,13 +50,21 @@ pub(super) fn decide<'a>(w: &mut Working<'_>, place: &Place<'_>, found: &Found, 
                 Carrier::Connection(other) => drop(lost.insert(address.clone(), format!("DirectoryConnection {other}"))),
                 // One that did not come with this plan has it as what the store says.
                 Carrier::Entry(holder) if holder != arrival.id && !here.contains(&holder) => {
-                    let holds_as_alias = w.before.links.get(address).is_some();
-                    let better = mine.is_some_and(|claim| !claim.0) && holds_as_alias;
-                    if better {
+                    let mailbox = w.before.entries.get(&place.entry(&holder)).filter(|entry| entry.address.as_ref() == Some(address));
+                    let theirs = mailbox.map_or(Rank::Proxy, |entry| entry.rank);
+                    let as_mailbox = arrival.primary.canonical() == address;
+                    // A mailbox in use, or with aliases, becomes nobody's alias by a directory's word (L1, L2).
+                    let free = !is_used(w, address) && w.next.links.aliases_of(address).next().is_none();
+                    if (mailbox.is_none() || as_mailbox || free) && mine.is_some_and(|claim| claim.0 < theirs) {
                         // It wants the address at each run from now on.
-                        w.run.report(format!("{}: takes {address} from entry {holder}, whose alias it was", arrival.entry.dn));
+                        let what = if mailbox.is_some() { "which has it by mail alone" } else { "whose alias it was" };
+                        w.run.report(format!("{}: takes {address} from entry {holder}, {what}", arrival.entry.dn));
                         if let Some(entry) = w.next.entries.get_mut(&place.entry(&holder)) {
                             entry.digest = None;
+                            entry.address.take_if(|theirs| theirs == address && !as_mailbox);
+                        }
+                        if !as_mailbox && let Some(row) = w.next.addresses.get_mut(address) {
+                            row.directory.get_or_insert_default().entry = None;
                         }
                     } else {
                         lost.insert(address.clone(), format!("entry {holder}"));
@@ -80,7 +84,13 @@ pub(super) fn decide<'a>(w: &mut Working<'_>, place: &Place<'_>, found: &Found, 
         arrival.aliases.retain(|alias| !lost.contains_key(alias.canonical()));
         if lost.contains_key(arrival.primary.canonical()) {
             // What it has stays; it is looked at again at each run, and as soon as another connection misses somebody (Y8).
-            let before = arrival.before.unwrap_or(EntryRow { digest: None, signs: arrival.entry.signs, address: None, exchange: None });
+            let before = arrival.before.unwrap_or(EntryRow {
+                digest: None,
+                signs: arrival.entry.signs,
+                address: None,
+                rank: Rank::default(),
+                exchange: None,
+            });
             w.next.entries.insert(place.entry(&arrival.id), EntryRow { digest: None, ..before });
         } else {
             kept.push(arrival);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Arrival, Place};
-use crate::model::{CanonicalAddress, EntryId};
+use crate::model::{CanonicalAddress, EntryId, Rank};
 use crate::plan::addresses;
 use crate::plan::directory::leavers::by;
 use crate::plan::directory::rows::{EntryRow, Exchange};
@@ -46,7 +46,7 @@ pub(super) fn settle(w: &mut Working<'_>, place: &Place<'_>, arrivals: &mut Vec<
 }
 
 fn blank() -> EntryRow {
-    EntryRow { digest: None, signs: crate::model::Signs::default(), address: None, exchange: None }
+    EntryRow { digest: None, signs: crate::model::Signs::default(), address: None, rank: Rank::default(), exchange: None }
 }
 
 /// Whether each of a ring of entries goes to where the next one comes from.
