@@ -55,7 +55,7 @@ impl HandedOver {
 }
 
 fn decode(raw: &RawPage) -> Page {
-    let mut page = Page { entries: Vec::with_capacity(raw.entries.len()), unreadable: Vec::new() };
+    let mut page = Page { entries: Vec::with_capacity(raw.entries.len()), ..Page::default() };
     for entry in &raw.entries {
         match raw.mapping.entry(entry) {
             Ok(entry) => page.entries.push(entry),

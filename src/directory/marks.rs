@@ -70,7 +70,7 @@ fn context_of(base: &str, contexts: &[String]) -> Option<String> {
 }
 
 /// Whether a server that is at `now` has seen all that one at `mark` had. False: it is behind, was restored, or is another one.
-pub(super) fn has_reached(now: &Mark, mark: &Mark) -> bool {
+pub(crate) fn has_reached(now: &Mark, mark: &Mark) -> bool {
     if now.server != mark.server || now.mechanism != mark.mechanism {
         return false;
     }

@@ -40,6 +40,7 @@ mod wire;
 
 pub use certificate::Certificate;
 pub use increment::{Gone, Increment, changes};
+pub(crate) use marks::has_reached;
 pub use probe::{Changes, PageLimit, Probe, Sight, probe};
 pub use read::read;
 
@@ -61,6 +62,8 @@ pub struct Page {
     pub entries: Vec<Entry>,
     /// Entries that can't be told apart from others, for people: no id can be read, or nothing at all. They make the read incomplete.
     pub unreadable: Vec<String>,
+    /// Of the first page of a server, which has nothing else: how far that had come before its first entry, where it can tell.
+    pub begun: Option<Option<Mark>>,
 }
 
 /// How a read ended.

@@ -56,6 +56,8 @@ async fn from_server(
     let reading = no_panic(async {
         // Before the first entry: what changes while we read comes once more the next time.
         *mark = marks::current(way, &mut session.ldap).await;
+        let gone = |_| problem(Reason::InternalError, "nobody takes what is read any more");
+        pages.send(Page { begun: Some(mark.clone()), ..Page::default() }).await.map_err(gone)?;
         searches(way, &mut session, now, raw, seen).await
     });
     let (read, handed_over) = tokio::join!(reading, HandedOver::all(received, pages));

@@ -173,6 +173,24 @@ impl Store {
         Ok(deadline("reading what entries hold", LONG, asked).await?.iter().map(|name| CanonicalAddress::from_store(name)).collect())
     }
 
+    /// How many entries of a connection came with each telling attribute, in the order of [`Signs::ALL`].
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn signs_of(&self, connection: &ResourceKey) -> Result<[u64; 8], StoreError> {
+        let sql = "SELECT b.bit, count(*) FILTER (WHERE e.signs & (1 << b.bit) <> 0) FROM generate_series(0, 7) AS b(bit)
+            LEFT JOIN mailroster.entry e ON e.namespace = $1 AND e.connection = $2 GROUP BY b.bit ORDER BY b.bit";
+        let asked = async {
+            let rows = sqlx::query_as(sql).bind(&connection.namespace).bind(&connection.name).fetch_all(self.pool());
+            Ok::<Vec<(i32, i64)>, StoreError>(rows.await?)
+        };
+        let mut counts = [0; 8];
+        for (count, (_, found)) in counts.iter_mut().zip(deadline("counting what entries came with", LONG, asked).await?) {
+            *count = u64::try_from(found).unwrap_or(0);
+        }
+        Ok(counts)
+    }
+
     /// Whether no entry carries some address of a connection.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! One run: what changed since the last one where the server can tell, all of it where it can't or a day has passed; then what follows
 //! from absence, and how it went.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -9,15 +9,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
-use super::verdict::{Scope, missing, same_scope};
+use super::verdict::{Scope, Signless, completeness, is_unproved, missing, readable};
 use super::{CameTo, Chunk, RunEnded};
 use crate::directory::{self, Credentials, Gone, Page};
 use crate::engine::Input;
-use crate::model::{Complete, DomainName, EntryId, ResourceKey};
+use crate::model::{DomainName, EntryId, ResourceKey, Signs};
 use crate::plan::desired::ConnectionDeclared;
 use crate::plan::directory::Found;
 use crate::plan::directory::rows::{ConnectionRow, Mark, Problem};
-use crate::plan::reason::Reason;
 use crate::store::{Absences, Leader, StoreError};
 
 /// Entries that are planned together at the most.
@@ -125,7 +124,7 @@ impl Run {
         let (pages, arriving) = mpsc::channel::<Page>(PAGES);
         let reading = directory::changes(&self.declared.access, &self.credentials, read.started_at, &mark, pages);
         // What is known is asked for as entries come: a run that finds little costs little (Y10).
-        let increment = self.taking(progress, reading, arriving, true).await?;
+        let increment = self.taking(progress, reading, arriving, |_, _| {}, true).await?;
         let (gone, next) = match increment.told {
             Ok(told) => told,
             Err(problem) if increment.server.is_empty() => {
@@ -139,8 +138,11 @@ impl Run {
             }
         };
         (read.server, read.mode) = (increment.server, mark.mechanism);
+        let readable = self.readable_among_all(progress).await?;
         let few = std::mem::take(&mut progress.aside);
-        progress.later.extend(few);
+        if readable.is_ok() {
+            progress.later.extend(few);
+        }
         let absences = match gone {
             // What the server shows is no guess (Y7).
             Gone::These(ids) => {
@@ -159,20 +161,35 @@ impl Run {
         }
         progress.chunk = std::mem::take(&mut progress.later);
         self.hand_over(progress, true).await?;
-        state.mark = Some(next);
+        match readable {
+            Ok(()) => state.mark = Some(next),
+            // The next run is told of the same entries again.
+            Err(problem) => read.problem = Some(problem),
+        }
         Ok(true)
+    }
+
+    /// Y4, where only some entries came: those that lack a sign are counted against all that had it.
+    async fn readable_among_all(&self, progress: &mut Progress) -> Result<Result<(), Problem>, Break> {
+        if progress.signless.gone() != Signs::default() {
+            progress.signless.among(self.leader.store().signs_of(&self.key).await?);
+        }
+        Ok(readable(progress, &self.declared))
     }
 
     /// A full read.
     async fn all(&self, progress: &mut Progress, state: &mut ConnectionRow, read: &mut Read, frame: &str) -> Result<(), Break> {
-        (progress.seen, progress.shown) = (HashSet::new(), false);
+        (progress.seen, progress.shown, progress.signless) = (HashSet::new(), false, Signless::default());
+        (progress.aside, progress.counts.unreadable) = (BTreeMap::new(), 0);
         progress.counts.read = 0;
         progress.known = self.leader.store().known_entries(&self.key).await?;
         let (pages, arriving) = mpsc::channel::<Page>(PAGES);
         let reading = directory::read(&self.declared.access, &self.credentials, read.started_at, pages);
-        let ending = self.taking(progress, reading, arriving, false).await?;
-        let server = ending.mark.as_ref().map_or("", |mark| &mark.server);
-        let proof = self.completeness(progress, state, &Scope { frame, server }, ending.complete);
+        let begun = |progress: &mut Progress, mark: Option<Mark>| {
+            progress.unproved = is_unproved(state, &Scope { frame, mark: mark.as_ref() });
+        };
+        let ending = self.taking(progress, reading, arriving, begun, false).await?;
+        let proof = completeness(progress, state, &self.declared, &Scope { frame, mark: ending.mark.as_ref() }, ending.complete);
         (read.server, read.mode) = (ending.server, "Full".to_owned());
         match proof {
             Ok(proof) => {
@@ -194,17 +211,22 @@ impl Run {
         self.hand_over(progress, true).await
     }
 
-    /// Takes in what a read brings while it reads on. `few`: what is known of the entries was not read before.
+    /// Takes in what a read brings while it reads on. `begun`: what to do when a server begins. `few`: what is known of the entries was not
+    /// read before.
     async fn taking<T>(
         &self,
         progress: &mut Progress,
         reading: impl Future<Output = T>,
         mut arriving: mpsc::Receiver<Page>,
+        begun: impl Fn(&mut Progress, Option<Mark>),
         few: bool,
     ) -> Result<T, Break> {
         let taking = async {
             let taken = async {
-                while let Some(page) = arriving.recv().await {
+                while let Some(mut page) = arriving.recv().await {
+                    if let Some(mark) = page.begun.take() {
+                        begun(progress, mark);
+                    }
                     if few {
                         let ids: Vec<_> = page.entries.iter().map(|entry| entry.id.clone()).collect();
                         progress.known.extend(self.leader.store().known_of(&self.key, &ids).await?);
@@ -237,8 +259,8 @@ impl Run {
             }
             let entries = progress.some(if last { usize::MAX } else { CHUNK });
             let (reply, planned) = oneshot::channel();
-            let chunk =
-                Chunk { connection: self.key.clone(), found: Found { entries: entries.clone(), last, shown: progress.shown }, reply };
+            let found = Found { entries: entries.clone(), last, shown: progress.shown, unproved: progress.unproved };
+            let chunk = Chunk { connection: self.key.clone(), found, reply };
             if self.inbox.send(Input::Entries(Box::new(chunk))).await.is_err() {
                 return Err(Break::Stopped);
             }
@@ -249,25 +271,6 @@ impl Run {
             }
         }
         Ok(())
-    }
-
-    /// Y4, Y5: whether something may follow from absence.
-    fn completeness(
-        &self,
-        progress: &Progress,
-        state: &mut ConnectionRow,
-        scope: &Scope<'_>,
-        read: Result<Complete, Problem>,
-    ) -> Result<Complete, Problem> {
-        let proof = read?;
-        progress.signless.judge(&self.declared)?;
-        if progress.counts.unreadable > 0 {
-            let (count, who) = (progress.counts.unreadable, &self.declared.access.bind_dn);
-            let message = format!("{count} entries came without userAccountControl; may {who} read it?");
-            return Err(Problem { reason: Reason::AttributesHidden, message });
-        }
-        same_scope(state, scope)?;
-        Ok(proof)
     }
 }
 

@@ -10,13 +10,13 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::progress::Progress;
-use super::verdict::{Scope, missing, same_scope};
+use super::verdict::{Scope, completeness, is_unproved, missing};
 use crate::directory::{self, Credentials, Page};
-use crate::model::{CanonicalAddress, Complete, EntryId, ResourceKey};
+use crate::model::{CanonicalAddress, EntryId, ResourceKey};
 use crate::plan::desired::{ConnectionDeclared, Desired};
 use crate::plan::directory::Found;
 use crate::plan::directory::guard::judge;
-use crate::plan::directory::rows::{ConnectionRow, Leaver, Problem};
+use crate::plan::directory::rows::{Leaver, Problem};
 use crate::plan::observed::{AddressRow, Observed};
 use crate::plan::reason::Reason;
 use crate::plan::slice::Roster;
@@ -94,13 +94,14 @@ pub async fn preview(
         }
     };
     let (ending, ()) = tokio::join!(directory::read(&declared.access, credentials, now, sender), taking);
-    let server = ending.mark.as_ref().map_or("", |mark| &mark.server);
-    let proof = completeness(&progress, &mut state, declared, &Scope { frame: &frame, server }, ending.complete);
+    let scope = Scope { frame: &frame, mark: ending.mark.as_ref() };
+    let unproved = is_unproved(&state, &scope);
+    let proof = completeness(&progress, &mut state, declared, &scope, ending.complete);
     let mut entries = std::mem::take(&mut progress.chunk);
     if proof.is_ok() {
         entries.extend(std::mem::take(&mut progress.aside));
     }
-    let found = Found { entries, last: true, shown: false };
+    let found = Found { entries, last: true, shown: false, unproved };
     let (observed, plan) = if found.entries.is_empty() { Default::default() } else { planned(store, roster, key, found).await? };
 
     let mut preview = Preview { server: ending.server, read: progress.counts.read, ..Preview::default() };
@@ -127,24 +128,6 @@ pub async fn preview(
     preview.note_leavers(store, key, declared, &plan, &absent, now).await?;
     preview.effects.values_mut().for_each(|lines| lines.sort());
     Ok(preview)
-}
-
-/// Y4, Y5: whether something may follow from absence.
-fn completeness(
-    progress: &Progress,
-    state: &mut ConnectionRow,
-    declared: &ConnectionDeclared,
-    scope: &Scope<'_>,
-    read: Result<Complete, Problem>,
-) -> Result<Complete, Problem> {
-    let proof = read?;
-    progress.signless.judge(declared)?;
-    if progress.counts.unreadable > 0 {
-        let message = format!("{} entries came without userAccountControl", progress.counts.unreadable);
-        return Err(Problem { reason: Reason::AttributesHidden, message });
-    }
-    same_scope(state, scope)?;
-    Ok(proof)
 }
 
 /// Plans entries with all that they concern: a batch of them alone, which nobody executes.

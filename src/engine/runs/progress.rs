@@ -21,6 +21,8 @@ pub(super) struct Progress {
     /// What the directory says is mapped as it was when the digests were kept.
     pub same_mapping: bool,
     pub seen: HashSet<EntryId>,
+    /// Only additions and disables are taken from this server (Y11).
+    pub unproved: bool,
     /// The server tells what changed, not all there is.
     pub shown: bool,
     /// What it told of entries that it said to have changed.
@@ -45,6 +47,7 @@ impl Progress {
             known: HashMap::new(),
             same_mapping,
             seen: HashSet::new(),
+            unproved: false,
             shown: false,
             told: HashMap::new(),
             moves: false,

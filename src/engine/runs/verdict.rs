@@ -3,41 +3,98 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 
-use crate::model::{Entry, EntryId, ResourceKey, Signs};
+use super::progress::Progress;
+use crate::directory::has_reached;
+use crate::model::{Complete, Entry, EntryId, ResourceKey, Signs};
 use crate::plan::Note;
 use crate::plan::desired::ConnectionDeclared;
-use crate::plan::directory::rows::{ConnectionRow, Problem, RunRecord};
+use crate::plan::directory::rows::{ConnectionRow, Mark, Problem, RunRecord};
 use crate::plan::reason::Reason;
 use crate::store::Known;
 
-/// What a run was complete of.
+/// What a run is complete of, when it is.
 pub(super) struct Scope<'a> {
     /// [`crate::model::Access::frame`].
     pub frame: &'a str,
-    /// What the server says of itself; empty: nothing.
-    pub server: &'a str,
+    /// How far the server had come, where it can tell.
+    pub mark: Option<&'a Mark>,
+}
+
+/// What a run sees, beside what the last complete one saw.
+struct View {
+    /// What it is called when the next one is compared with it, and until then.
+    settled: String,
+    now: String,
+    /// Another server answered, or one that is not as far as the one before.
+    behind: bool,
+    another: bool,
+}
+
+fn view(state: &ConnectionRow, scope: &Scope<'_>) -> View {
+    let server = scope.mark.map_or("", |mark| mark.server.as_str());
+    let last =
+        state.mark.as_ref().filter(|last| scope.mark.is_some_and(|now| (&now.server, &now.mechanism) == (&last.server, &last.mechanism)));
+    let behind = last.zip(scope.mark).is_some_and(|(last, now)| !has_reached(now, last));
+    let settled = format!("{} {server}", scope.frame);
+    let now = if behind { format!("{settled} behind") } else { settled.clone() };
+    let known = state.frame.split_once(' ').map(|(_, server)| server);
+    View { settled, now, behind, another: behind || known.is_some_and(|known| known != server) }
+}
+
+/// Whether another server answers than at the last complete run, or one that is behind it, and no complete run there agrees yet: until then
+/// only additions and disables take effect (Y11).
+pub(super) fn is_unproved(state: &ConnectionRow, scope: &Scope<'_>) -> bool {
+    let view = view(state, scope);
+    view.another && state.new_frame != view.now
 }
 
 /// Whether what a run read was complete of the same as the last complete run (Y5, Y11). Keeps in `state` what the next one is compared with.
-pub(super) fn same_scope(state: &mut ConnectionRow, scope: &Scope<'_>) -> Result<(), Problem> {
-    let now = format!("{} {}", scope.frame, scope.server);
-    if state.frame.is_empty() || state.frame == now || state.new_frame == now {
-        state.frame = now;
+fn same_scope(state: &mut ConnectionRow, scope: &Scope<'_>) -> Result<(), Problem> {
+    let view = view(state, scope);
+    if state.frame.is_empty() || (state.frame == view.settled && !view.behind) || state.new_frame == view.now {
+        state.frame = view.settled;
         state.new_frame.clear();
         return Ok(());
     }
-    let switched = state.frame.split_once(' ').is_some_and(|(frame, _)| frame == scope.frame);
-    state.new_frame = now;
-    if switched {
-        return Err(Problem {
-            reason: Reason::ServerSwitched,
-            message: "another server answered than at the last complete run; nothing follows from who is missing until a second complete run there agrees".to_owned(),
-        });
+    let same_frame = state.frame.split_once(' ').is_some_and(|(frame, _)| frame == scope.frame);
+    state.new_frame = view.now;
+    let (reason, what) = match (same_frame, view.behind) {
+        (true, true) => {
+            (Reason::ServerSwitched, "the server is not as far as the one that was read last: it lags behind it, or was restored")
+        }
+        (true, false) => (Reason::ServerSwitched, "another server answered than at the last complete run"),
+        (false, _) => {
+            (Reason::ScopeChanged, "base, filter, attributes, bind name, domains or servers are not those of the last complete run")
+        }
+    };
+    let taken = if view.another { "; only additions and disables are taken from it" } else { "" };
+    let message = format!("{what}{taken}; nothing follows from who is missing until a second complete run agrees");
+    Err(Problem { reason, message })
+}
+
+/// Y4, Y5: whether something may follow from absence.
+pub(super) fn completeness(
+    progress: &Progress,
+    state: &mut ConnectionRow,
+    declared: &ConnectionDeclared,
+    scope: &Scope<'_>,
+    read: Result<Complete, Problem>,
+) -> Result<Complete, Problem> {
+    let proof = read?;
+    readable(progress, declared)?;
+    same_scope(state, scope)?;
+    Ok(proof)
+}
+
+/// Y4: whether the entries that came showed what they had.
+pub(super) fn readable(progress: &Progress, declared: &ConnectionDeclared) -> Result<(), Problem> {
+    progress.signless.judge(declared)?;
+    let (count, who) = (progress.counts.unreadable, &declared.access.bind_dn);
+    if count > 0 {
+        let message = format!("{count} entries came without userAccountControl; may {who} read it?");
+        return Err(Problem { reason: Reason::AttributesHidden, message });
     }
-    Err(Problem {
-        reason: Reason::ScopeChanged,
-        message: "base, filter, attributes, bind name, domains or servers are not those of the last complete run; nothing follows from who is missing until a second complete run agrees".to_owned(),
-    })
+    Ok(())
 }
 
 /// Entries that lack a telling attribute which they had (Y4): few have changed, many can't be read any more.
@@ -60,6 +117,17 @@ impl Signless {
             }
         }
         gone != Signs::default()
+    }
+
+    /// The signs that some entry lacks which had them.
+    pub fn gone(&self) -> Signs {
+        let gone = Signs::ALL.iter().zip(self.gone).filter(|(_, gone)| *gone > 0);
+        gone.fold(Signs::default(), |all, ((sign, _), _)| Signs(all.0 | sign.0))
+    }
+
+    /// How many of all known entries had each sign, where only some came.
+    pub fn among(&mut self, had: [u64; 8]) {
+        self.had = had;
     }
 
     /// The attributes that went from more entries than the guard lets pass.

@@ -4,6 +4,7 @@
 
 mod contest;
 mod rename;
+mod unproved;
 
 use std::sync::Arc;
 
@@ -71,6 +72,7 @@ pub(in crate::plan) fn settle(w: &mut Working<'_>) {
             Some(primary) => {
                 arrivals.push(Arrival { id: id.clone(), entry, primary, aliases: internal.aliases, before, unfinished: false });
             }
+            None if found.unproved => w.run.counts.skipped += 1,
             None => {
                 if let Some(address) = before.and_then(|row| row.address) {
                     begin_to_miss(w, &place, &address);
@@ -78,6 +80,9 @@ pub(in crate::plan) fn settle(w: &mut Working<'_>) {
                 w.run.counts.skipped += 1;
             }
         }
+    }
+    if found.unproved {
+        arrivals = unproved::take(w, &place, arrivals);
     }
     let mut arrivals = contest::decide(w, &place, found, arrivals);
     rename::settle(w, &place, &mut arrivals);

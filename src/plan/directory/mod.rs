@@ -49,6 +49,8 @@ pub struct Found {
     pub last: bool,
     /// The server told of them because they changed: what they came without it shows to be gone (Y7).
     pub shown: bool,
+    /// Another server answered than the one known so far, or one that is behind it: only additions and disables take effect (Y11).
+    pub unproved: bool,
 }
 
 /// What planning a chunk of entries did.

@@ -28,6 +28,8 @@ struct Corp {
     departed: Vec<jiff::Timestamp>,
     /// Runs bring what the server shows to have changed.
     shown: bool,
+    /// They come from a server that no complete run agrees with yet.
+    unproved: bool,
 }
 
 /// Two domains, and a connection with its defaults.
@@ -36,7 +38,7 @@ fn corp(more: &str) -> Corp {
         &format!("InternalDomain/x: {{domain: acme.example}}\nInternalDomain/y: {{domain: acme.test}}\n{more}"),
         "InternalDomain/x Succeeded",
     );
-    let mut corp = Corp { world, departed: Vec::new(), shown: false };
+    let mut corp = Corp { world, departed: Vec::new(), shown: false, unproved: false };
     corp.connect("corp", |_| {});
     corp
 }
@@ -138,7 +140,7 @@ impl Corp {
     /// Plans and executes what a run brings.
     fn bring(&mut self, connection: &str, entries: BTreeMap<EntryId, Arc<Entry>>, last: bool) -> Outcome {
         let key = key(&format!("DirectoryConnection/{connection}"));
-        self.world.desired.found = Some((key, Found { entries, last, shown: self.shown }));
+        self.world.desired.found = Some((key, Found { entries, last, shown: self.shown, unproved: self.unproved }));
         self.world.count();
         let run = plan(&self.world.desired, &self.world.observed, self.world.now).run;
         self.world.settle();
@@ -718,6 +720,35 @@ fn y8_a_connection_that_is_deleted_leaves_its_rows_open_and_another_takes_them_o
     corp.run_of("new", "a: {mail: ['SMTP:anna@acme.example'], disabled: true}\nb: {mail: ['SMTP:b@acme.example']}", None);
     assert_eq!(corp.shut("anna@acme.example"), ["DirectoryDisabled"], "the same entry: no new holder");
     assert_eq!(corp.world.row("b@acme.example").unwrap().connection(), Some("new"));
+}
+
+#[test]
+fn y11_from_a_server_that_no_complete_run_agrees_with_only_additions_and_disables_are_taken() {
+    let mut corp = corp("EmailAddress/b: {address: bert@acme.example, access: {pop: true}}");
+    corp.run("a: {mail: ['SMTP:anna@acme.example', 'a@acme.example']}\nb: {mail: ['SMTP:bert@acme.example']}\nc: {mail: ['SMTP:carl@acme.example'], disabled: true}");
+    let other = "a: {mail: ['SMTP:anna@acme.example', 'new@acme.example'], disabled: true, name: Another}
+b: {mail: ['SMTP:wed@acme.example']}
+c: {mail: ['SMTP:carl@acme.example', 'a@acme.example']}
+d: {mail: ['SMTP:dora@acme.example', 'd@acme.example', 'a@acme.example']}
+e: {mail: ['SMTP:anna@acme.example']}";
+    corp.unproved = true;
+    corp.bring("corp", entries(other), true);
+    assert_eq!(corp.shut("anna@acme.example"), ["DirectoryDisabled"]);
+    assert_eq!(corp.shut("carl@acme.example"), ["DirectoryDisabled"], "nobody is let in again");
+    let alias_of = |corp: &Corp, name: &str| corp.world.alias_of(&format!("{name}@acme.example")).unwrap_or_default();
+    assert_eq!(
+        ["a", "new", "d", "wed"].map(|name| alias_of(&corp, name)),
+        ["anna", "anna", "dora", "bert"].map(|name| format!("{name}@acme.example"))
+    );
+    assert_eq!(corp.world.row("anna@acme.example").unwrap().directory.as_ref().unwrap().global_name, "");
+    assert_eq!(corp.world.row("anna@acme.example").unwrap().entry().unwrap().as_str(), "a");
+    assert_eq!(corp.missing(), Vec::<String>::new());
+    // A complete run agrees.
+    corp.unproved = false;
+    corp.run(other);
+    assert_eq!((corp.shut("carl@acme.example"), alias_of(&corp, "bert")), (vec![], String::new()));
+    assert!(corp.world.row("wed@acme.example").unwrap().pop && !corp.world.row("wed@acme.example").unwrap().is_alias);
+    assert_eq!(corp.missing(), ["bert@acme.example"], "it gave that one up");
 }
 
 #[test]

@@ -1,0 +1,54 @@
+//! Entries of a server that no complete run agrees with yet (SPEC Y11): it may be behind, restored, or another directory. What only adds is
+//! taken from it, for mail must not be refused, and whoever it says is disabled; all else waits for a run that agrees.
+
+use super::{Arrival, Place, Rank, link};
+use crate::model::{Account, Address};
+use crate::plan::directory::leavers::{by, with_side};
+use crate::plan::directory::rows::EntryRow;
+use crate::plan::subject::Subject;
+use crate::plan::working::Working;
+
+/// Takes what may be taken of entries that hold an address, or want one that is there. Those that are altogether new are left.
+pub(super) fn take<'a>(w: &mut Working<'_>, place: &Place<'_>, arrivals: Vec<Arrival<'a>>) -> Vec<Arrival<'a>> {
+    let mut new = Vec::new();
+    for mut arrival in arrivals {
+        let is_free = |address: &&Address| !w.before.addresses.contains_key(address.canonical());
+        let holds = arrival.before.as_ref().and_then(|row| row.address.clone());
+        let free: Vec<_> = std::iter::once(arrival.primary).chain(arrival.aliases.iter().copied()).filter(is_free).collect();
+        // It is looked at again by the run that agrees.
+        arrival.unfinished = true;
+        match holds {
+            Some(address) => {
+                if place.declared.acknowledge_disabled && arrival.entry.account == Account::Disabled {
+                    disable(w, place, &arrival, &address);
+                }
+                for alias in free.into_iter().filter(|_| place.declared.link_aliases) {
+                    link(w, place, alias, &address);
+                }
+                keep(w, place, &arrival);
+            }
+            None if is_free(&arrival.primary) => {
+                arrival.aliases.retain(is_free);
+                new.push(arrival);
+            }
+            None => keep(w, place, &arrival),
+        }
+    }
+    new
+}
+
+fn disable(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>, address: &crate::model::CanonicalAddress) {
+    let row = w.next.addresses.get(address);
+    if row.is_some_and(|row| row.entry() == Some(&arrival.id) && !row.directory.as_ref().is_some_and(|side| side.directory_disabled)) {
+        with_side(w, address, |side| side.directory_disabled = true);
+        w.because(Subject::Address(address.clone()), by(place.key, "DirectoryChanged"));
+    }
+    w.run.settled.push(address.clone());
+}
+
+/// What was last read of it stays, but for its digest.
+fn keep(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>) {
+    let unknown = || EntryRow { digest: None, signs: arrival.entry.signs, address: None, rank: Rank::default(), exchange: None };
+    let before = arrival.before.clone().unwrap_or_else(unknown);
+    w.next.entries.insert(place.entry(&arrival.id), EntryRow { digest: None, ..before });
+}
