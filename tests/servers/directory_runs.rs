@@ -8,3 +8,4 @@ mod increments;
 mod leavers;
 mod people;
 mod renames;
+mod switches;

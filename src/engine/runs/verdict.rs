@@ -169,3 +169,58 @@ pub(super) fn completion(connection: &ResourceKey, record: &RunRecord) -> Option
         warning: false,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(server: &str, value: &str) -> Mark {
+        Mark { server: server.to_owned(), mechanism: "UpdateSequenceNumber".to_owned(), value: value.to_owned() }
+    }
+
+    /// What a complete read comes to: the reason, and whether only additions and disables were taken from it.
+    fn complete(state: &mut ConnectionRow, frame: &str, mark: &Mark) -> (Option<Reason>, bool) {
+        let scope = Scope { frame, mark: Some(mark) };
+        let unproved = is_unproved(state, &scope);
+        let same = same_scope(state, &scope);
+        if same.is_ok() {
+            state.mark = Some(mark.clone());
+        }
+        (same.err().map(|problem| problem.reason), unproved)
+    }
+
+    #[test]
+    fn y11_a_second_complete_run_on_another_server_agrees_and_the_first_server_back_needs_none() {
+        let mut state = ConnectionRow::default();
+        let (one, two) = (mark("one", "100"), mark("two", "7"));
+        assert_eq!(complete(&mut state, "f", &one), (None, false));
+        assert_eq!(complete(&mut state, "f", &two), (Some(Reason::ServerSwitched), true));
+        assert_eq!(complete(&mut state, "f", &one), (None, false), "as it was");
+        assert_eq!(complete(&mut state, "f", &two), (Some(Reason::ServerSwitched), true));
+        assert_eq!(complete(&mut state, "f", &two), (None, false));
+        assert_eq!(complete(&mut state, "f", &two), (None, false));
+    }
+
+    #[test]
+    fn y11_a_server_that_was_restored_agrees_with_itself_at_its_second_run() {
+        let mut state = ConnectionRow::default();
+        let (now, restored) = (mark("one", "100"), mark("one", "60"));
+        assert_eq!(complete(&mut state, "f", &now), (None, false));
+        assert_eq!(complete(&mut state, "f", &restored), (Some(Reason::ServerSwitched), true));
+        assert_eq!(complete(&mut state, "f", &now), (None, false), "it only lagged");
+        assert_eq!(complete(&mut state, "f", &restored), (Some(Reason::ServerSwitched), true));
+        assert_eq!(complete(&mut state, "f", &mark("one", "61")), (None, false));
+        assert_eq!(complete(&mut state, "f", &mark("one", "62")), (None, false));
+    }
+
+    #[test]
+    fn y5_another_scope_takes_updates_and_counts_absence_from_its_second_run_on() {
+        let mut state = ConnectionRow::default();
+        let one = mark("one", "100");
+        assert_eq!(complete(&mut state, "f", &one), (None, false));
+        assert_eq!(complete(&mut state, "g", &one), (Some(Reason::ScopeChanged), false));
+        assert_eq!(complete(&mut state, "h", &one), (Some(Reason::ScopeChanged), false), "another one again");
+        assert_eq!(complete(&mut state, "h", &one), (None, false));
+        assert_eq!(complete(&mut state, "i", &mark("two", "1")), (Some(Reason::ScopeChanged), true), "and another server at once");
+    }
+}

@@ -151,3 +151,40 @@ async fn y10_y11_random_changes_read_by_increments_end_in_the_store_that_full_ru
     }
     assert!(modes.iter().filter(|mode| *mode == "SyncRepl").count() > runs / 2, "{modes:?}");
 }
+
+#[tokio::test]
+async fn y4_attributes_that_go_from_many_in_one_increment_are_hidden_and_from_few_have_changed() {
+    let corp = Corp::without_connection().await;
+    let people: Vec<_> = (0..30).map(|n| format!("u{n} SMTP:u{n}@acme.example")).collect();
+    corp.add(&people.join("\n"));
+    corp.connect("corp", "").await;
+    corp.tenant.ready("DirectoryConnection/corp").await;
+    let strip = |numbers: std::ops::Range<usize>| {
+        let entries = numbers.map(|n| format!("dn: {}\nchangetype: modify\ndelete: proxyAddresses\n\n", corp.dn(&format!("u{n}"))));
+        corp.slapd.modify(&entries.collect::<String>());
+    };
+    strip(0..2);
+    let run = corp.run().await;
+    assert_eq!((&run["mode"], &run["complete"], &run["missing"]), (&"SyncRepl".into(), &true.into(), &2.into()), "{run}");
+    // More than ten of them, the guard's limit, come without.
+    strip(2..14);
+    corp.add("new SMTP:new@acme.example");
+    for _ in 0..2 {
+        let run = corp.run().await;
+        assert_eq!(
+            (&run["complete"], &run["problem"]["reason"], &run["missing"]),
+            (&false.into(), &"AttributesHidden".into(), &2.into()),
+            "{run}"
+        );
+    }
+    let message = corp.tenant.message("DirectoryConnection/corp", "AttributesHidden").await;
+    assert!(message.contains("12 of the 31 entries that had the attribute aliases"), "{message}");
+    corp.store("SELECT count(*) FROM gateway.recipient_v1 WHERE address = 'new@acme.example'", "1").await;
+    // Seen again, nothing has happened to them.
+    for n in 2..14 {
+        corp.readdress(&format!("u{n}"), &format!("SMTP:u{n}@acme.example"));
+    }
+    let run = corp.run().await;
+    assert_eq!((&run["complete"], &run["missing"]), (&true.into(), &2.into()), "{run}");
+    corp.tenant.reasons("DirectoryConnection/corp Succeeded").await;
+}
