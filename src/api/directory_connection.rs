@@ -313,7 +313,7 @@ pub enum ChangeDetection {
 #[serde(rename_all = "camelCase", default)]
 pub struct Leavers {
     /// What follows after the time in after. Aliases and lists that the directory dropped and no resource declares are removed then,
-    /// whatever this says but Keep. Default: Disable.
+    /// whatever this says. Default: Disable.
     ///
     /// - Keep: nothing.
     /// - Disable: the address stays, with origin MailFlow; a domain that validates by directory does not accept mail for it any more.

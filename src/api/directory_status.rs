@@ -17,7 +17,8 @@ pub struct DirectoryConnectionStatus {
     pub observed_generation: Option<i64>,
 
     /// Ready: the last run saw everything that it asked for. Reconciling: no run has ended yet, or it is tried again. Stalled: someone must
-    /// act, the message says how. Always present beside Ready: DeletionsHeld, HolderChanged.
+    /// act, the message says how. Always present beside Ready: AddressesEnding, DeletionsHeld,
+    /// HolderChanged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::condition::list")]
     pub conditions: Vec<Condition>,

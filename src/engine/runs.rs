@@ -185,5 +185,12 @@ impl<S: Surroundings> Engine<S> {
         for key in keys {
             self.touch(key);
         }
+        // What it brought another one may have too, and take over at once (Y8).
+        let siblings = self.roster.resources().filter(|resource| resource.key.namespace == namespace);
+        let siblings: Vec<_> =
+            siblings.filter(|resource| resource.key.kind == Kind::DirectoryConnection).map(|resource| resource.key.clone()).collect();
+        for key in siblings {
+            self.begin_run(&key, Begin::Inherit);
+        }
     }
 }

@@ -22,7 +22,8 @@ pub struct Told {
 }
 
 /// Conditions whose True is bad news.
-const TROUBLES: [&str; 7] = ["Locked", "ResetLocked", "Disabled", "HolderChanged", "DeletionsHeld", "PostmasterMissing", "LearningHeld"];
+const TROUBLES: [&str; 8] =
+    ["Locked", "ResetLocked", "Disabled", "HolderChanged", "DeletionsHeld", "AddressesEnding", "PostmasterMissing", "LearningHeld"];
 
 /// The whole status, with the transition times of `shadow` where nothing changed.
 pub fn status(verdict: &Verdict, shadow: &Shadow, now: Timestamp) -> Status {

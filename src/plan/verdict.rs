@@ -32,7 +32,7 @@ pub struct Finding {
 }
 
 /// Every condition that some kind carries; the first three are the kstatus triple (SPEC C1).
-pub const CONDITIONS: [&str; 16] = [
+pub const CONDITIONS: [&str; 17] = [
     "Ready",
     "Reconciling",
     "Stalled",
@@ -46,6 +46,7 @@ pub const CONDITIONS: [&str; 16] = [
     "MailAccepted",
     "DirectoryDisagrees",
     "DeletionsHeld",
+    "AddressesEnding",
     "DirectoryReady",
     "PostmasterMissing",
     "LearningHeld",

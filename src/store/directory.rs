@@ -1,18 +1,20 @@
-//! What a directory run asks and keeps besides the batches that bring its entries: what was known before, who is missing, what the guard
-//! said, how it went (SPEC Y5 to Y7, Y10, Y11).
+//! What a directory run asks of the store: what was known before, who is missing, what counts against the guard (SPEC Y5 to Y7, Y10, Y11).
+//! What it writes there is in [`keep`].
+
+mod keep;
 
 use std::collections::HashMap;
 
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
-use serde_json::json;
+use sqlx::Row as _;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Row as _};
 
-use super::deadline::{LONG, SHORT, STATEMENT, deadline};
+use super::deadline::{LONG, SHORT, deadline};
 use super::rows::{LeaverJson, digest};
-use super::{Leader, Store, StoreError};
+use super::{Store, StoreError};
 use crate::model::{CanonicalAddress, DomainName, EntryId, ResourceKey, Signs};
+use crate::plan::desired::LeaverAction;
 use crate::plan::directory::guard::{ConnectionNumbers, WINDOW};
 use crate::plan::directory::rows::{ConnectionRow, Leaver};
 
@@ -158,6 +160,24 @@ impl Store {
         .await
     }
 
+    /// Who of those that the guard let pass takes no more mail once the action is carried out, and since when each is missing (Y6): lists and
+    /// aliases that nobody declares, and what a domain takes mail for only because a directory has it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn ending_of(
+        &self,
+        connection: &ResourceKey,
+        action: LeaverAction,
+    ) -> Result<Vec<(CanonicalAddress, Timestamp)>, StoreError> {
+        let asked = async {
+            let rows = sqlx::query_scalar(ENDING).bind(&connection.namespace).bind(&connection.name).bind(action != LeaverAction::Keep);
+            Ok::<Json<Vec<(String, Timestamp)>>, StoreError>(rows.fetch_one(self.pool()).await?)
+        };
+        let Json(rows) = deadline("reading who takes no more mail soon", LONG, asked).await?;
+        Ok(rows.into_iter().map(|(address, since)| (CanonicalAddress::from_store(&address), since)).collect())
+    }
+
     /// The mailboxes and lists that these entries hold.
     ///
     /// # Errors
@@ -283,84 +303,20 @@ impl Store {
     }
 }
 
-impl Leader {
-    /// Notes who is missing (Y6).
-    ///
-    /// # Errors
-    /// [`StoreError::Deposed`], or the store's.
-    pub async fn miss(&self, connection: &ResourceKey, absences: &Absences) -> Result<(), StoreError> {
-        let (ids, missed, everybody) = match absences {
-            Absences::Complete { missing, proof: _ } => (missing, 1, true),
-            Absences::Told { missing } => (missing, 1, false),
-            Absences::Shown { gone, missed } => (gone, *missed, false),
-        };
-        let ids: Vec<_> = ids.iter().map(EntryId::as_str).collect();
-        let input = json!({"ids": ids, "missed": missed, "everybody": everybody});
-        let mut transaction = self.begin().await?;
-        for sql in MISS {
-            run(&mut transaction, sql, connection, &input).await?;
-        }
-        transaction.commit().await
-    }
-
-    /// Writes down what the guard said.
-    ///
-    /// # Errors
-    /// [`StoreError::Deposed`], or the store's.
-    pub async fn mark(&self, connection: &ResourceKey, marks: &Marks) -> Result<(), StoreError> {
-        let mut transaction = self.begin().await?;
-        let c = &mut *transaction;
-        if !marks.cleared.is_empty() {
-            run(c, CLEAR, connection, &json!({"addresses": marks.cleared, "approved": marks.approved})).await?;
-        }
-        if marks.hold {
-            run(c, HOLD, connection, &json!({})).await?;
-        }
-        if let Some(holders) = &marks.holders {
-            for sql in SAME_HOLDERS {
-                run(c, sql, connection, &json!({"holders": holders.new, "exchanges": holders.exchanges})).await?;
-            }
-        }
-        if let Some(token) = &marks.handled {
-            run(c, HANDLED, connection, &json!({"token": token})).await?;
-        }
-        transaction.commit().await
-    }
-
-    /// Writes down how a run went.
-    ///
-    /// # Errors
-    /// [`StoreError::Deposed`], or the store's.
-    pub async fn conclude(&self, connection: &ResourceKey, conclusion: &Conclusion) -> Result<(), StoreError> {
-        let mut transaction = self.begin().await?;
-        let c = &mut *transaction;
-        let state = serde_json::to_value(&conclusion.state).map_err(|error| StoreError::Row(error.to_string()))?;
-        run(c, PUT_STATE, connection, &state).await?;
-        if let Some(until) = conclusion.fresh_until {
-            let names = |domains: &[DomainName]| domains.iter().map(ToString::to_string).collect::<Vec<_>>();
-            let (covered, served) = (names(&conclusion.covered), names(&conclusion.served));
-            for sql in COVER {
-                run(c, sql, connection, &json!({"domains": covered, "served": served, "until": until})).await?;
-            }
-        }
-        transaction.commit().await
-    }
-}
-
-/// A statement over the connection's namespace, its name and a document.
-async fn run(c: &mut PgConnection, sql: &'static str, connection: &ResourceKey, input: &serde_json::Value) -> Result<(), StoreError> {
-    let executed = async {
-        sqlx::query(sql).bind(&connection.namespace).bind(&connection.name).bind(Json(input)).execute(c).await?;
-        Ok(())
-    };
-    deadline("keeping what a directory run found", STATEMENT, executed).await
-}
-
 const KNOWN: &str = "
 SELECT id, encode(digest, 'hex'), signs, address_id IS NOT NULL FROM mailroster.entry WHERE namespace = $1 AND connection = $2 AND $3::text[] IS NULL";
 
 const KNOWN_OF: &str = "
 SELECT id, encode(digest, 'hex'), signs, address_id IS NOT NULL FROM mailroster.entry WHERE namespace = $1 AND connection = $2 AND id = ANY ($3)";
+
+const ENDING: &str = "
+SELECT coalesce(jsonb_agg(jsonb_build_array(a.canonical, v.since) ORDER BY a.canonical), '[]')
+FROM mailroster.leaver v JOIN mailroster.address a ON a.id = v.address_id JOIN mailroster.domain d ON d.id = a.domain_id
+LEFT JOIN mailroster.link l ON l.alias_id = a.id
+WHERE v.namespace = $1 AND v.connection = $2 AND v.cleared_at IS NOT NULL
+  AND CASE WHEN a.is_alias THEN l.owner IS NULL
+           WHEN a.origin = 'DistributionList' THEN a.owner IS NULL AND a.last_owner IS NULL
+           ELSE $3 AND d.recipient_validation = 'Directory' END";
 
 const NEW_HOLDERS: &str =
     "SELECT canonical FROM mailroster.address WHERE namespace = $1 AND connection = $2 AND holder_since IS NOT NULL ORDER BY canonical";
@@ -368,59 +324,3 @@ const NEW_HOLDERS: &str =
 const EXCHANGES: &str = "
 SELECT a.canonical FROM mailroster.entry e JOIN mailroster.address a ON a.id = e.address_id
 WHERE e.namespace = $1 AND e.connection = $2 AND e.exchange = 'Held' ORDER BY a.canonical";
-
-// An entry that is missing is planned again when it is back, whatever it reads like then.
-const MISS: [&str; 4] = [
-    "UPDATE mailroster.leaver l SET missed = l.missed + ($3->>'missed')::integer
-     WHERE l.namespace = $1 AND l.connection = $2 AND l.cleared_at IS NULL
-       AND (($3->>'everybody')::boolean OR l.address_id IN (SELECT e.address_id FROM jsonb_array_elements_text($3->'ids') AS m(id)
-            JOIN mailroster.entry e ON e.namespace = $1 AND e.connection = $2 AND e.id = m.id))",
-    "INSERT INTO mailroster.leaver (address_id, namespace, connection, since, missed)
-     SELECT e.address_id, e.namespace, e.connection, mailroster.now(), ($3->>'missed')::integer FROM jsonb_array_elements_text($3->'ids') AS m(id)
-     JOIN mailroster.entry e ON e.namespace = $1 AND e.connection = $2 AND e.id = m.id
-     WHERE e.address_id IS NOT NULL ORDER BY e.address_id
-     ON CONFLICT (address_id) DO NOTHING",
-    "UPDATE mailroster.entry e SET digest = NULL FROM jsonb_array_elements_text($3->'ids') AS m(id)
-     WHERE e.namespace = $1 AND e.connection = $2 AND e.id = m.id AND e.digest IS NOT NULL",
-    "DELETE FROM mailroster.entry e USING jsonb_array_elements_text($3->'ids') AS m(id)
-     WHERE e.namespace = $1 AND e.connection = $2 AND e.id = m.id AND e.address_id IS NULL",
-];
-
-const CLEAR: &str = "
-UPDATE mailroster.leaver l SET cleared_at = mailroster.now(), held = false, approved = l.approved OR ($3->>'approved')::boolean
-FROM jsonb_array_elements_text($3->'addresses') AS c(address) JOIN mailroster.address a ON a.canonical = c.address
-WHERE l.address_id = a.id AND l.namespace = $1 AND l.connection = $2";
-
-const HOLD: &str = "
-UPDATE mailroster.leaver l SET held = true
-WHERE l.namespace = $1 AND l.connection = $2 AND l.cleared_at IS NULL AND NOT l.held AND $3::jsonb IS NOT NULL";
-
-const SAME_HOLDERS: [&str; 3] = [
-    "INSERT INTO mailroster.audit (actor, subject, action, reason, before, after)
-     SELECT 'DirectoryConnection/' || $1 || '/' || $2, 'address ' || a.canonical, 'Updated', 'SameHolder',
-            jsonb_build_object('holder_since', a.holder_since), jsonb_build_object('holder_since', NULL)
-     FROM jsonb_array_elements_text($3->'holders') AS h(address) JOIN mailroster.address a ON a.canonical = h.address
-     WHERE a.namespace = $1 AND a.connection = $2 AND a.holder_since IS NOT NULL",
-    "UPDATE mailroster.address a SET holder_since = NULL FROM jsonb_array_elements_text($3->'holders') AS h(address)
-     WHERE a.canonical = h.address AND a.namespace = $1 AND a.connection = $2 AND a.holder_since IS NOT NULL",
-    "UPDATE mailroster.entry e SET exchange = 'Approved', digest = NULL
-     FROM jsonb_array_elements_text($3->'exchanges') AS x(address) JOIN mailroster.address a ON a.canonical = x.address
-     WHERE e.address_id = a.id AND e.namespace = $1 AND e.connection = $2 AND e.exchange = 'Held'",
-];
-
-const HANDLED: &str = "
-INSERT INTO mailroster.handled (kind, namespace, name, action, token) VALUES ('DirectoryConnection', $1, $2, 'approve', $3->>'token')
-ON CONFLICT (kind, namespace, name, action) DO UPDATE SET token = EXCLUDED.token";
-
-const PUT_STATE: &str = "
-INSERT INTO mailroster.connection (namespace, name, state) VALUES ($1, $2, $3)
-ON CONFLICT (namespace, name) DO UPDATE SET state = EXCLUDED.state";
-
-// A domain that left the namespace or the connection is covered no more.
-const COVER: [&str; 3] = [
-    "DELETE FROM mailroster.covered_domain c WHERE c.namespace = $1 AND c.connection = $2 AND NOT $3->'served' ? c.domain",
-    "UPDATE mailroster.covered_domain c SET fresh_until = ($3->>'until')::timestamptz WHERE c.namespace = $1 AND c.connection = $2",
-    "INSERT INTO mailroster.covered_domain (namespace, connection, domain, fresh_until)
-     SELECT $1, $2, d.name, ($3->>'until')::timestamptz FROM jsonb_array_elements_text($3->'domains') AS d(name)
-     ON CONFLICT (domain, namespace, connection) DO UPDATE SET fresh_until = EXCLUDED.fresh_until",
-];

@@ -2,6 +2,7 @@
 
 mod clashes;
 mod corp;
+mod endings;
 mod faults;
 mod holds;
 mod increments;

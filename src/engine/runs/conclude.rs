@@ -6,7 +6,7 @@ use super::one::{Break, Read, Run};
 use super::progress::Progress;
 use super::{CameTo, RunEnded};
 use crate::model::{CanonicalAddress, ResourceKey};
-use crate::plan::directory::guard::{held_holders, judge};
+use crate::plan::directory::guard::{ending, held_holders, judge};
 use crate::plan::directory::rows::{ConnectionRow, Leaver, RunRecord};
 use crate::plan::reason::Reason;
 use crate::store::{Conclusion, Marks, StoreError};
@@ -75,6 +75,11 @@ impl Run {
             self.leader.mark(&self.key, &marks).await?;
         }
         state.held_leavers = judgement.held;
+        state.ending = if leavers.is_empty() {
+            None
+        } else {
+            ending(&store.ending_of(&self.key, self.declared.leavers.action).await?, &self.declared)
+        };
         state.held_holders = if same.is_some() { None } else { held };
         let exchanges = marks.holders.as_ref().is_some_and(|holders| !holders.exchanges.is_empty());
         concerned.extend(marks.holders.into_iter().flat_map(|holders| holders.new));

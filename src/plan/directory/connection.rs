@@ -41,7 +41,7 @@ pub(in crate::plan) fn judge(w: &mut Working<'_>, resource: &Resource, declared:
     {
         begin_what_is_due(w, resource, declared, &row);
     }
-    let conditions = vec![leavers(&row, key), holders(&row, key)];
+    let conditions = vec![leavers(&row, key), holders(&row, key), ending(w, &row, key)];
     let detail = ConnectionDetail {
         last_run: row.last_run,
         last_complete: row.last_complete,
@@ -132,10 +132,28 @@ fn holders(row: &ConnectionRow, key: &ResourceKey) -> Condition {
     }
 }
 
+/// Y6: what takes no more mail soon, before it happens.
+fn ending(w: &mut Working<'_>, row: &ConnectionRow, key: &ResourceKey) -> Condition {
+    let Some(ending) = row.ending.as_ref().filter(|ending| ending.last > w.now) else {
+        return Condition::quiet("AddressesEnding", false, Reason::NobodyEnds);
+    };
+    w.moments.push((ending.last, Subject::Connection(key.namespace.clone(), key.name.clone())));
+    let more = if ending.count > ending.sample.len() { ", …" } else { "" };
+    let message = format!(
+        "{} addresses that the directory lacks take no more mail from {} on: {}{more}; declare an EmailAddress or AliasLink for each that is to stay, or bring it back in the directory",
+        ending.count,
+        ending.first,
+        ending.sample.join(", ")
+    );
+    Condition::new("AddressesEnding", true, Reason::LeaversDue, message)
+}
+
 fn approve(key: &ResourceKey, plan: &HeldPlan) -> String {
     format!("kubectl -n {} annotate directoryconnection {} mailroster.dev/approve={} --overwrite", key.namespace, key.name, plan.hash)
 }
 
 pub(in crate::plan) fn absent_conditions(ready: &Finding) -> Vec<Condition> {
-    ["DeletionsHeld", "HolderChanged"].map(|kind| Condition::new(kind, false, ready.reason, ready.message.clone())).into()
+    ["DeletionsHeld", "HolderChanged", "AddressesEnding"]
+        .map(|kind| Condition::new(kind, false, ready.reason, ready.message.clone()))
+        .into()
 }

@@ -4,11 +4,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::rows::Leaver;
+use super::rows::{Ending, Leaver};
 use crate::model::CanonicalAddress;
 use crate::plan::desired::ConnectionDeclared;
 use crate::plan::guard::plan_of;
 use crate::plan::verdict::HeldPlan;
+
+/// How many addresses a warning names.
+const WARNED: usize = 5;
 
 /// The numbers of a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -80,6 +83,17 @@ pub fn held_holders(holders: &[CanonicalAddress], exchanges: &[CanonicalAddress]
     let mut lines: Vec<_> = holders.chain(exchanges.iter().map(|address| format!("Exchange {address}"))).collect();
     lines.sort();
     plan_of(lines)
+}
+
+/// What to warn of (Y6). `lost`: who was let pass and takes no mail after its action, and since when each is missing.
+#[must_use]
+pub fn ending(lost: &[(CanonicalAddress, Timestamp)], declared: &ConnectionDeclared) -> Option<Ending> {
+    let due = lost.iter().map(|(_, since)| since.saturating_add(declared.leavers.after).unwrap_or(Timestamp::MAX));
+    let (first, last) = (due.clone().min()?, due.max()?);
+    let mut sample: Vec<_> = lost.iter().map(|(address, _)| address.to_string()).collect();
+    sample.sort();
+    sample.truncate(WARNED);
+    Some(Ending { count: lost.len(), first, last, sample })
 }
 
 /// How long a guarded leaver counts against the next ones (Y7).

@@ -32,6 +32,19 @@ pub struct ConnectionRow {
     pub held_leavers: Option<HeldPlan>,
     /// New holders and exchanges that wait for a yes (Y1, L8).
     pub held_holders: Option<HeldPlan>,
+    /// Addresses that take no more mail once their leavers' action is carried out (Y6).
+    pub ending: Option<Ending>,
+}
+
+/// Addresses that stop taking mail, as the last run saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    pub count: usize,
+    /// When the first of them and the last of them stop.
+    pub first: Timestamp,
+    pub last: Timestamp,
+    /// The first few, sorted.
+    pub sample: Vec<String>,
 }
 
 /// How far a server was read (Y11).

@@ -6,7 +6,7 @@ use super::world::{World, check, key};
 use crate::model::Kind;
 use crate::plan::desired::{Declared, SecretState};
 use crate::plan::directory::Begin;
-use crate::plan::directory::rows::{ConnectionRow, Problem, RunCounts, RunRecord};
+use crate::plan::directory::rows::{ConnectionRow, Ending, Problem, RunCounts, RunRecord};
 use crate::plan::plan;
 use crate::plan::reason::Reason;
 use crate::plan::verdict::{Condition, Detail, HeldPlan};
@@ -76,10 +76,27 @@ fn c1_a_connection_says_how_its_last_run_went() {
 }
 
 #[test]
+fn y6_addresses_that_will_take_no_more_mail_are_warned_of_until_it_has_happened() {
+    let mut world = applied("");
+    let mut row = ran(&world, None);
+    let (first, last) = (world.now + jiff::SignedDuration::from_secs(DAY), world.now + jiff::SignedDuration::from_secs(DAY + 60));
+    row.ending = Some(Ending { count: 6, first, last, sample: vec!["a@acme.example".to_owned(), "b@acme.example".to_owned()] });
+    keep(&mut world, row);
+    let warned = |world: &World| conditions(world).into_iter().find(|condition| condition.kind == "AddressesEnding").unwrap();
+    let condition = warned(&world);
+    assert_eq!((condition.status, condition.reason), (true, Reason::LeaversDue));
+    assert!(condition.message.starts_with("6 addresses") && condition.message.contains(&first.to_string()), "{}", condition.message);
+    assert!(condition.message.contains("a@acme.example, b@acme.example, …;"), "{}", condition.message);
+    world.advance(DAY + 61);
+    assert_eq!((warned(&world).status, warned(&world).reason), (false, Reason::NobodyEnds));
+}
+
+#[test]
 fn c2_what_is_held_stands_on_conditions_with_the_command_that_releases_it() {
     let mut world = applied("");
     let said = |world: &World| conditions(world).iter().map(|c| (c.kind, c.status, c.reason)).collect::<Vec<_>>();
-    let quiet = [("DeletionsHeld", false, Reason::NothingHeld), ("HolderChanged", false, Reason::SameHolder)];
+    let ending = ("AddressesEnding", false, Reason::NobodyEnds);
+    let quiet = [("DeletionsHeld", false, Reason::NothingHeld), ("HolderChanged", false, Reason::SameHolder), ending];
     assert_eq!(said(&world), quiet);
     let row = ConnectionRow {
         held_leavers: Some(held(&["Leave a@acme.example"])),
@@ -88,8 +105,8 @@ fn c2_what_is_held_stands_on_conditions_with_the_command_that_releases_it() {
     };
     keep(&mut world, row);
     world.expect("DirectoryConnection/corp Succeeded");
-    assert_eq!(said(&world), [("DeletionsHeld", true, Reason::MassDeletion), ("HolderChanged", true, Reason::HolderChanged)]);
-    for condition in conditions(&world) {
+    assert_eq!(said(&world), [("DeletionsHeld", true, Reason::MassDeletion), ("HolderChanged", true, Reason::HolderChanged), ending]);
+    for condition in conditions(&world).iter().filter(|condition| condition.status) {
         let command = "kubectl -n acme annotate directoryconnection corp mailroster.dev/approve=00aa --overwrite";
         assert!(condition.message.starts_with("1 ") && condition.message.ends_with(command), "{}", condition.message);
     }
