@@ -77,9 +77,10 @@ DELETE FROM mailroster.address_key k USING jsonb_to_recordset($1) AS r(canonical
 WHERE a.canonical = r.canonical AND k.address_id = a.id AND k.stand_in_of IS NULL AND NOT r.keys ? k.key";
 
 pub(super) const PUT_KEYS: &str = "
-INSERT INTO mailroster.address_key (key, address_id)
-SELECT k.key, a.id FROM jsonb_to_recordset($1) AS r(canonical text, keys jsonb) JOIN mailroster.address a ON a.canonical = r.canonical,
-    jsonb_array_elements_text(r.keys) AS k(key)
+INSERT INTO mailroster.address_key (key, address_id, primary_id)
+SELECT k.key, a.id, l.primary_id
+FROM jsonb_to_recordset($1) AS r(canonical text, keys jsonb) JOIN mailroster.address a ON a.canonical = r.canonical
+LEFT JOIN mailroster.link l ON l.alias_id = a.id CROSS JOIN jsonb_array_elements_text(r.keys) AS k(key)
 WHERE NOT EXISTS (SELECT FROM mailroster.address_key o WHERE o.key = k.key AND o.address_id = a.id AND o.stand_in_of IS NULL)";
 
 pub(super) const PUT_ROLES: &str = "

@@ -31,9 +31,17 @@ impl Leader {
     pub async fn execute(&self, changes: &[Change], audit: &[Audit]) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         crate::fault::reach("begun");
+        // Keys are written once, with the primaries that links have given them by then.
+        let mut keyed: Vec<&Change> = Vec::new();
         for run in changes.chunk_by(|a, b| std::mem::discriminant(a) == std::mem::discriminant(b)) {
+            match run.first() {
+                Some(Change::PutAddress { .. }) => keyed.extend(run),
+                Some(Change::PutRole { .. } | Change::PutLink { .. } | Change::PutDelegation { .. } | Change::PutMember { .. }) => {}
+                _ => put_keys(&mut transaction, std::mem::take(&mut keyed)).await?,
+            }
             execute_run(&mut transaction, run).await?;
         }
+        put_keys(&mut transaction, keyed).await?;
         write_audit(&mut transaction, audit).await?;
         ask_again(&mut transaction, changes).await?;
         crate::fault::reach("uncommitted");
@@ -53,6 +61,19 @@ async fn ask_again(c: &mut PgConnection, changes: &[Change]) -> Result<(), Store
     let asked = async { Ok::<bool, StoreError>(sqlx::query_scalar(HELD).bind(Json(purged)).fetch_one(c).await?) };
     let held = deadline(WRITING, STATEMENT, asked).await?;
     if held { Err(StoreError::Conflict(sqlx::Error::RowNotFound)) } else { Ok(()) }
+}
+
+/// The keys of addresses that were written, where they lack any.
+async fn put_keys(c: &mut PgConnection, addresses: Vec<&Change>) -> Result<(), StoreError> {
+    if addresses.is_empty() {
+        return Ok(());
+    }
+    let keys = addresses.into_iter().filter_map(|change| match change {
+        Change::PutAddress { address, row, .. } => Some(KeysToWrite { canonical: address, keys: &row.keys }),
+        _ => None,
+    });
+    let rows = to_raw_value(&keys.collect::<Vec<_>>()).map_err(|error| StoreError::Row(error.to_string()))?;
+    put(c, PUT_KEYS, &rows).await
 }
 
 /// Runs a statement over a JSON array of rows, however many of them it touches.
@@ -99,6 +120,12 @@ struct AddressToWrite<'a> {
     row: &'a AddressRow,
 }
 
+#[derive(Serialize)]
+struct KeysToWrite<'a> {
+    canonical: &'a CanonicalAddress,
+    keys: &'a [String],
+}
+
 impl<'a> AddressToWrite<'a> {
     fn of(canonical: &'a CanonicalAddress, row: &'a AddressRow) -> Self {
         Self { canonical, domain: canonical.domain_text(), keys: &row.keys, created_at: row.created_at, version: row.version, row }
@@ -139,7 +166,7 @@ async fn execute_run(c: &mut PgConnection, run: &[Change]) -> Result<(), StoreEr
             if known > 0 {
                 put(c, DELETE_KEYS, rows).await?;
             }
-            put(c, PUT_KEYS, rows).await
+            Ok(())
         }
         Some(Change::PutRole { .. }) => put_all(c, PUT_ROLES, rows, count).await,
         Some(Change::PutLink { .. }) => put_all(c, PUT_LINKS, rows, count).await,
