@@ -62,10 +62,15 @@ pub async fn slapd() -> &'static Slapd {
     shared(&SHARED, async || Slapd::start(folder::run()).await).await
 }
 
+/// Whether a test may start a domain controller: its ports are root's.
+pub fn may_have_samba() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// The domain controller of this test process; None: only root can have one.
 pub async fn samba() -> Option<&'static Samba> {
     static SHARED: OnceCell<Result<Samba, String>> = OnceCell::const_new();
-    if !rustix::process::geteuid().is_root() {
+    if !may_have_samba() {
         return None;
     }
     Some(shared(&SHARED, async || Samba::start(folder::run()).await).await)

@@ -1,7 +1,7 @@
 //! A Samba domain controller: the domain corp.test, over ldaps:// alone. Its ports are fixed, so it has a loopback address of its own, and only
 //! root can start it.
 //!
-//! One serves all tests of a process, each below an `ou` of its own.
+//! One serves all tests of a process, each below an `ou` of its own; whoever stops it starts one of its own.
 
 use super::certificates::Authority;
 use super::process::{Server, Start};
@@ -12,40 +12,89 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 
 const START: Duration = Duration::from_mins(1);
+/// The name of the authority that signs its certificate.
+const AUTHORITY: &str = "domain test authority";
 pub const SUFFIX: &str = "DC=corp,DC=test";
 pub const PASSWORD: &str = "Pl4nted-d1rectory-password";
 pub const ADMINISTRATOR_PASSWORD: &str = "Passw0rd!x";
 
 pub struct Samba {
+    folder: PathBuf,
     address: String,
     authority: Authority,
-    _server: Server,
+    server: Mutex<Option<Server>>,
 }
 
 impl Samba {
     /// Makes the domain in `folder`/samba and starts its controller, with an ordinary user `sync`.
     pub async fn start(folder: &Path) -> Self {
-        let folder = folder.join("samba");
-        let address = own_address();
+        let samba = Self::provisioned(folder.join("samba"), 0);
+        samba.launch().await;
+        samba.add(&account(&format!("CN=sync,CN=Users,{SUFFIX}"), "sync", 512, ""));
+        samba
+    }
+
+    /// Two controllers of a domain of the test's own, with these entries besides. Each has its own invocationId and its own update sequence
+    /// numbers; what is changed on one the other never hears of, as one that is behind.
+    pub async fn start_two(folder: &Path, ldif: &str) -> [Self; 2] {
+        let first = Self::provisioned(folder.join("samba-1"), 1);
+        first.launch().await;
+        first.add(&account(&format!("CN=sync,CN=Users,{SUFFIX}"), "sync", 512, ""));
+        first.add(ldif);
+        first.stop().await;
+        let second = Self {
+            folder: folder.join("samba-2"),
+            address: own_address(2),
+            authority: Authority::new(AUTHORITY),
+            server: Mutex::new(None),
+        };
+        let [from, to] = [&first.folder, &second.folder].map(|folder| folder.display().to_string());
+        run("cp", &["-a", &from, &to], "");
+        let settings = "CN=NTDS Settings,CN=DC1,CN=Servers,CN=Default-First-Site-Name,CN=Sites,CN=Configuration";
+        let database = second.folder.join("private/sam.ldb.d/CN=CONFIGURATION,DC=CORP,DC=TEST.ldb").display().to_string();
+        let another =
+            format!("dn: {settings},{SUFFIX}\nchangetype: modify\nreplace: invocationId\ninvocationId:: AQIDBAUGBwgJCgsMDQ4PEA==\n");
+        run("ldbmodify", &["-H", &database], &another);
+        tokio::join!(first.launch(), second.launch());
+        [first, second]
+    }
+
+    fn provisioned(folder: PathBuf, number: u32) -> Self {
+        let address = own_address(number);
         provision(&folder, &address);
-        let authority = Authority::new("domain test authority");
-        let configuration = configure(&folder, &address, &authority);
+        Self { folder, address, authority: Authority::new(AUTHORITY), server: Mutex::new(None) }
+    }
+
+    async fn launch(&self) {
+        let configuration = configure(&self.folder, &self.address, &self.authority);
         let mut server = Server::start(Start {
             name: "samba",
             program: Path::new("/usr/sbin/samba"),
             arguments: ["-F", "--no-process-group", "-M", "single", "-s"].map(str::to_owned).into_iter().chain([configuration]).collect(),
             environment: Vec::new(),
-            log_folder: &folder,
+            log_folder: &self.folder,
             death_signal: "KILL",
             user: None,
         });
-        let ready = async |_: &Server| TcpStream::connect((address.as_str(), 636)).await.is_ok();
+        let ready = async |_: &Server| TcpStream::connect((self.address.as_str(), 636)).await.is_ok();
         server.ready(START, ready).await.unwrap_or_else(|message| panic!("{message}"));
-        let samba = Self { address, authority, _server: server };
-        samba.add(&account(&format!("CN=sync,CN=Users,{SUFFIX}"), "sync", 512, ""));
-        samba
+        *self.server.lock().await = Some(server);
+    }
+
+    /// Ends it in order.
+    pub async fn stop(&self) {
+        if let Some(mut server) = self.server.lock().await.take() {
+            server.signal("TERM");
+            server.wait(START).await;
+        }
+    }
+
+    /// Starts it after `stop`, on the same data and address.
+    pub async fn start_again(&self) {
+        self.launch().await;
     }
 
     pub fn address(&self) -> &str {
@@ -89,10 +138,11 @@ pub fn account(dn: &str, name: &str, control: u32, lines: &str) -> String {
     format!("dn: {dn}\nobjectClass: user\nsAMAccountName: {name}\nunicodePwd:: {password}\nuserAccountControl: {control}\n{lines}\n\n")
 }
 
-/// 127.64.0.0/10 is big enough for no two processes of a machine to meet.
-fn own_address() -> String {
+/// 127.64.0.0/10 is big enough for no two processes of a machine to meet; a process has up to three of them.
+fn own_address(number: u32) -> String {
     let id = std::process::id();
-    format!("127.{}.{}.{}", 64 + (id >> 14) % 64, (id >> 7) % 128, 1 + id % 128)
+    let [more, third] = [64 * (number / 2), 128 * (number % 2)];
+    format!("127.{}.{}.{}", 64 + more + (id >> 14) % 64, third + (id >> 7) % 128, 1 + id % 128)
 }
 
 fn provision(folder: &Path, address: &str) {
