@@ -18,7 +18,7 @@ mod sight;
 
 pub use inbox::{Input, Outcome, SecretView, Surroundings};
 pub use passwords::{FingerprintKey, Task};
-pub use runs::{Chunk, Effect, Preview, RunEnded, preview};
+pub use runs::{Chunk, Effect, Phases, Preview, RunEnded, preview};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -63,7 +63,7 @@ pub trait Observer: Send + Sync {
     /// How many resources of a kind rows name and no list has (U6).
     fn missing(&self, kind: Kind, count: usize);
     /// A directory run ended.
-    fn directory_run(&self, connection: &ResourceKey, record: &crate::plan::directory::rows::RunRecord);
+    fn directory_run(&self, connection: &ResourceKey, record: &crate::plan::directory::rows::RunRecord, phases: &Phases);
 }
 
 /// The loop's state.

@@ -49,11 +49,22 @@ pub struct RunEnded {
     pub covered: Vec<crate::model::DomainName>,
 }
 
+/// What a run spent its time with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// Waiting for the directory, and comparing what came.
+    pub reading: Duration,
+    /// Having entries planned and written.
+    pub bringing: Duration,
+    /// Judging who is missing, and writing down how it went.
+    pub concluding: Duration,
+}
+
 /// What became of a run.
 #[derive(Debug)]
 pub enum CameTo {
     /// It was written down.
-    Record(Box<RunRecord>),
+    Record(Box<RunRecord>, Phases),
     /// What waits for a yes was judged anew.
     Judged,
     /// It could not be written down, or was cut short.
@@ -152,8 +163,8 @@ impl<S: Surroundings> Engine<S> {
         match &ended.came_to {
             CameTo::Nothing => drop(self.runs.again.insert(ended.connection.clone(), Instant::now() + AGAIN)),
             CameTo::Judged => {}
-            CameTo::Record(record) => {
-                self.observer.directory_run(&ended.connection, record);
+            CameTo::Record(record, phases) => {
+                self.observer.directory_run(&ended.connection, record, phases);
                 if let Some(note) = verdict::completion(&ended.connection, record) {
                     let _ = self.outbox.send(Outcome::Note(note)).await;
                 }

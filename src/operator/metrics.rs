@@ -16,6 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::engine::Phases;
 use crate::model::{Kind, ResourceKey};
 use crate::plan::directory::rows::RunRecord;
 use directory::DirectoryMetrics;
@@ -235,8 +236,8 @@ impl Metrics {
     }
 
     /// A directory run ended.
-    pub fn directory_run(&self, connection: &ResourceKey, record: &RunRecord) {
-        self.directory.run_ended(connection, record);
+    pub fn directory_run(&self, connection: &ResourceKey, record: &RunRecord, phases: &Phases) {
+        self.directory.run_ended(connection, record, phases);
     }
 
     /// A password was looked at; `took` is what hashing or comparing cost.

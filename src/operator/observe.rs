@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::metrics::{Ended, Hashed, Metrics};
-use crate::engine::Observer;
+use crate::engine::{Observer, Phases};
 use crate::model::{Kind, ResourceKey};
 use crate::plan::directory::rows::RunRecord;
 use crate::store::StoreError;
@@ -37,8 +37,8 @@ impl Observer for Metrics {
         self.missing(kind, i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    fn directory_run(&self, connection: &ResourceKey, record: &RunRecord) {
-        self.directory_run(connection, record);
+    fn directory_run(&self, connection: &ResourceKey, record: &RunRecord, phases: &Phases) {
+        self.directory_run(connection, record, phases);
     }
 
     fn settled(&self, took: Duration) {

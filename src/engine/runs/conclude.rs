@@ -1,10 +1,11 @@
 //! The end of a run: the guard judges who left, and the store keeps how it went.
 
 use jiff::SignedDuration;
+use tokio::time::Instant;
 
 use super::one::{Break, Read, Run};
 use super::progress::Progress;
-use super::{CameTo, RunEnded};
+use super::{CameTo, Phases, RunEnded};
 use crate::model::{CanonicalAddress, ResourceKey};
 use crate::plan::directory::guard::{ending, held_holders, judge};
 use crate::plan::directory::rows::{ConnectionRow, Leaver, RunRecord};
@@ -88,12 +89,13 @@ impl Run {
 
     /// Writes down how a run went.
     pub(super) async fn conclude(&self, mut progress: Progress, mut state: ConnectionRow, read: Read) -> Result<RunEnded, Break> {
+        let entered = Instant::now();
         let Judged { concerned, leavers, exchanges } = self.judge(&mut state).await?;
         let finished_at = self.leader.store().now().await?;
         let misses_more = leavers.len() as u64 > state.last_run.as_ref().map_or(0, |run| run.counts.missing);
         progress.counts.missing = leavers.len() as u64;
         progress.counts.held = state.held_leavers.as_ref().map_or(0, |plan| plan.count as u64);
-        let Read { started_at, server, mode, problem, domains } = read;
+        let Read { began, started_at, server, mode, problem, domains } = read;
         let complete = problem.is_none();
         let full = mode == "Full";
         let clean = problem.as_ref().is_none_or(|problem| matches!(problem.reason, Reason::ScopeChanged | Reason::ServerSwitched));
@@ -117,7 +119,9 @@ impl Run {
         self.leader.conclude(&self.key, &conclusion).await?;
         let mut heirs = if misses_more { self.leader.store().unfinished_elsewhere(&self.key).await? } else { Vec::new() };
         heirs.extend(self.again_for(exchanges));
+        let reading = entered.duration_since(began).saturating_sub(progress.bringing);
+        let phases = Phases { reading, bringing: progress.bringing, concluding: entered.elapsed() };
         let covered = if clean { domains } else { Vec::new() };
-        Ok(RunEnded { connection: self.key.clone(), came_to: CameTo::Record(Box::new(record)), concerned, heirs, covered })
+        Ok(RunEnded { connection: self.key.clone(), came_to: CameTo::Record(Box::new(record), phases), concerned, heirs, covered })
     }
 }

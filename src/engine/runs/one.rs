@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
@@ -56,6 +57,7 @@ impl From<StoreError> for Break {
 
 /// How reading went, for its record.
 pub(super) struct Read {
+    pub began: Instant,
     pub started_at: Timestamp,
     pub server: String,
     /// `Full`, or the mechanism of [`Mark`].
@@ -86,7 +88,7 @@ impl Run {
     }
 
     async fn read_and_conclude(&self) -> Result<RunEnded, Break> {
-        let store = self.leader.store();
+        let (store, began) = (self.leader.store(), Instant::now());
         let started_at = store.now().await?;
         let mut state = store.connection_state(&self.key).await?;
         let mut domains = store.domains_of(&self.key.namespace).await?;
@@ -94,7 +96,10 @@ impl Run {
         let frame = self.declared.access.frame(&domains);
         let mapping = format!("{frame} {} {}", self.declared.link_aliases, self.declared.acknowledge_disabled);
         let mut progress = Progress::new(state.mapping == mapping);
-        let mut read = Read { started_at, server: String::new(), mode: String::new(), problem: None, domains };
+        for unknown in self.declared.domains.iter().filter(|domain| !domains.contains(domain)) {
+            progress.report(format!("spec.domains names {unknown}, which is no domain of the namespace {} yet", self.key.namespace));
+        }
+        let mut read = Read { began, started_at, server: String::new(), mode: String::new(), problem: None, domains };
         let full_is_due = state.last_full.is_none_or(|last| last.saturating_add(self.declared.full_interval).unwrap_or(last) <= started_at);
         let mark = state.mark.clone().filter(|_| !self.declared.full_only && progress.same_mapping && state.new_frame.is_empty());
         let told = match mark {
@@ -264,7 +269,10 @@ impl Run {
             if self.inbox.send(Input::Entries(Box::new(chunk))).await.is_err() {
                 return Err(Break::Stopped);
             }
-            match planned.await {
+            let asked = Instant::now();
+            let planned = planned.await;
+            progress.bringing += asked.elapsed();
+            match planned {
                 Ok(Ok(account)) => progress.account(&account, &entries),
                 Ok(Err(reason)) => return Err(Break::Refused(reason)),
                 Err(_) => return Err(Break::Stopped),

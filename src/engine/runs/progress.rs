@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::verdict::Signless;
 use crate::directory::Page;
@@ -37,6 +38,8 @@ pub(super) struct Progress {
     pub later: BTreeMap<EntryId, Arc<Entry>>,
     /// They lack a sign that they had.
     pub aside: BTreeMap<EntryId, Arc<Entry>>,
+    /// How long entries took to be planned and written.
+    pub bringing: Duration,
     pub counts: RunCounts,
     pub reports: Vec<String>,
 }
@@ -56,6 +59,7 @@ impl Progress {
             chunk: BTreeMap::new(),
             later: BTreeMap::new(),
             aside: BTreeMap::new(),
+            bringing: Duration::ZERO,
             counts: RunCounts::default(),
             reports: Vec::new(),
         }

@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::engine::Phases;
 use crate::model::ResourceKey;
 use crate::plan::directory::rows::RunRecord;
 
@@ -18,6 +19,13 @@ const SECONDS: [f64; 10] = [0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 
 struct ByConnection {
     namespace: String,
     connection: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByConnectionAndPhase {
+    namespace: String,
+    connection: String,
+    phase: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -37,7 +45,7 @@ struct ByConnectionAndChange {
 /// The series of directory runs.
 #[derive(Debug, Clone)]
 pub(super) struct DirectoryMetrics {
-    duration: Family<ByConnection, Histogram, fn() -> Histogram>,
+    duration: Family<ByConnectionAndPhase, Histogram, fn() -> Histogram>,
     read: Family<ByConnection, Counter>,
     changes: Family<ByConnectionAndChange, Counter>,
     last_complete: Family<ByConnection, Gauge>,
@@ -55,7 +63,7 @@ impl DirectoryMetrics {
             held: Family::default(),
             incomplete: Family::default(),
         };
-        let help = "One run of a directory connection";
+        let help = "One run of a directory connection, by what it spent its time with";
         all.register_with_unit("directory_run_duration", help, Unit::Seconds, metrics.duration.clone());
         all.register("directory_entries_read", "Entries that runs read", metrics.read.clone());
         all.register("directory_changes", "What runs changed, by kind", metrics.changes.clone());
@@ -66,11 +74,13 @@ impl DirectoryMetrics {
         metrics
     }
 
-    pub fn run_ended(&self, connection: &ResourceKey, record: &RunRecord) {
+    pub fn run_ended(&self, connection: &ResourceKey, record: &RunRecord, phases: &Phases) {
         let (namespace, name) = (connection.namespace.clone(), connection.name.clone());
         let label = ByConnection { namespace: namespace.clone(), connection: name.clone() };
-        let took = record.finished_at.duration_since(record.started_at);
-        self.duration.get_or_create(&label).observe(took.as_secs_f64());
+        for (phase, took) in [("reading", phases.reading), ("bringing", phases.bringing), ("concluding", phases.concluding)] {
+            let label = ByConnectionAndPhase { namespace: namespace.clone(), connection: name.clone(), phase };
+            self.duration.get_or_create(&label).observe(took.as_secs_f64());
+        }
         self.read.get_or_create(&label).inc_by(record.counts.read);
         self.held.get_or_create(&label).set(i64::try_from(record.counts.held).unwrap_or(i64::MAX));
         if record.complete {
