@@ -3,6 +3,7 @@
 //!
 //! Only the leader writes ([`Leader`]); each of its transactions begins with the fence (DESIGN 4), so a deposed leader cannot.
 
+mod bulk;
 mod deadline;
 mod directory;
 mod embedded;

@@ -1,4 +1,5 @@
-//! The statements of [`super::write`]: each takes one JSON array of rows, but for [`HELD`], which takes one of names.
+//! The statements of [`super::write`]: each takes one JSON array of rows, but for [`HELD`], which takes one of names, and those of
+//! [`super::bulk`], which take an array for each column.
 
 pub(super) const PUT_SETTINGS: &str = "
 INSERT INTO mailroster.settings SELECT r.* FROM jsonb_populate_recordset(NULL::mailroster.settings, $1) r
@@ -47,8 +48,8 @@ ON CONFLICT (key) DO NOTHING";
 
 // A batch writes whole rows: one that somebody edited since it was read would lose the edit. (A transfer in this very batch is no edit.)
 pub(super) const LOCK_ADDRESSES: &str = "
-SELECT a.id FROM jsonb_to_recordset($1) AS r(canonical text, version text) JOIN mailroster.address a ON a.canonical = r.canonical
-WHERE r.version IS NOT NULL AND a.xmin IN (r.version::xid, pg_current_xact_id()::xid) ORDER BY a.canonical FOR NO KEY UPDATE OF a";
+SELECT a.id FROM unnest($1::text[], $2::bigint[]) AS r(canonical, version) JOIN mailroster.address a ON a.canonical = r.canonical
+WHERE a.xmin IN (r.version::text::xid, pg_current_xact_id()::xid) ORDER BY a.canonical FOR NO KEY UPDATE OF a";
 
 // A row of another created_at than the planned one was not in the plan's view (somebody made it meanwhile): it is not touched, and one
 // row too few is a conflict.
@@ -56,13 +57,15 @@ pub(super) const PUT_ADDRESSES: &str = "
 INSERT INTO mailroster.address (canonical, display, domain_id, namespace, is_alias, origin, owner, last_owner, display_name, attributes, disabled,
     shut, closing, archive_start, smtp_submission, pop, unlocked_at, codes_reset_at, connection, entry, global_name, directory_disabled,
     directory_missing, holder_since, created_at)
-SELECT r.canonical, r.display, d.id, r.namespace, r.is_alias, r.origin, r.owner, r.last_owner, r.display_name, r.attributes, r.disabled,
-    r.shut, r.closing, r.archive_start, r.smtp_submission, r.pop, r.unlocked_at, r.codes_reset_at, r.connection, r.entry, coalesce(r.global_name, ''),
-    coalesce(r.directory_disabled, false), coalesce(r.directory_missing, false), r.holder_since, r.created_at
-FROM jsonb_to_recordset($1) AS r(canonical text, domain text, display text, namespace text, is_alias boolean, origin text, owner text, last_owner text,
-    display_name text, attributes jsonb, disabled boolean, shut boolean, closing boolean, archive_start date, smtp_submission boolean, pop boolean,
-    unlocked_at timestamptz, codes_reset_at timestamptz, connection text, entry text, global_name text, directory_disabled boolean,
-    directory_missing boolean, holder_since timestamptz, created_at timestamptz)
+SELECT r.canonical, r.display, d.id, r.namespace, r.is_alias, r.origin, r.owner, r.last_owner, r.display_name, r.attributes::jsonb, r.disabled,
+    r.shut, r.closing, r.archive_start::date, r.smtp_submission, r.pop, r.unlocked_at::timestamptz, r.codes_reset_at::timestamptz, r.connection, r.entry,
+    r.global_name, r.directory_disabled, r.directory_missing, r.holder_since::timestamptz, r.created_at::timestamptz
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::boolean[],
+    $12::boolean[], $13::boolean[], $14::text[], $15::boolean[], $16::boolean[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[],
+    $22::boolean[], $23::boolean[], $24::text[], $25::text[])
+    AS r(canonical, domain, display, namespace, is_alias, origin, owner, last_owner, display_name, attributes, disabled,
+    shut, closing, archive_start, smtp_submission, pop, unlocked_at, codes_reset_at, connection, entry, global_name,
+    directory_disabled, directory_missing, holder_since, created_at)
 JOIN mailroster.domain d ON d.name = r.domain ORDER BY r.canonical
 ON CONFLICT (canonical) DO UPDATE SET
     display = EXCLUDED.display, is_alias = EXCLUDED.is_alias, origin = EXCLUDED.origin, owner = EXCLUDED.owner, last_owner = EXCLUDED.last_owner,
@@ -73,14 +76,15 @@ ON CONFLICT (canonical) DO UPDATE SET
 WHERE address.namespace = EXCLUDED.namespace AND address.created_at = EXCLUDED.created_at";
 
 pub(super) const DELETE_KEYS: &str = "
-DELETE FROM mailroster.address_key k USING jsonb_to_recordset($1) AS r(canonical text, keys jsonb), mailroster.address a
-WHERE a.canonical = r.canonical AND k.address_id = a.id AND k.stand_in_of IS NULL AND NOT r.keys ? k.key";
+DELETE FROM mailroster.address_key k USING mailroster.address a
+WHERE a.canonical = ANY ($1::text[]) AND k.address_id = a.id AND k.stand_in_of IS NULL
+  AND NOT EXISTS (SELECT FROM unnest($2::text[], $3::text[]) AS r(canonical, key) WHERE r.canonical = a.canonical AND r.key = k.key)";
 
 pub(super) const PUT_KEYS: &str = "
 INSERT INTO mailroster.address_key (key, address_id, primary_id)
 SELECT k.key, a.id, l.primary_id
-FROM jsonb_to_recordset($1) AS r(canonical text, keys jsonb) JOIN mailroster.address a ON a.canonical = r.canonical
-LEFT JOIN mailroster.link l ON l.alias_id = a.id CROSS JOIN jsonb_array_elements_text(r.keys) AS k(key)
+FROM unnest($1::text[], $2::text[]) AS k(canonical, key) JOIN mailroster.address a ON a.canonical = k.canonical
+LEFT JOIN mailroster.link l ON l.alias_id = a.id
 WHERE NOT EXISTS (SELECT FROM mailroster.address_key o WHERE o.key = k.key AND o.address_id = a.id AND o.stand_in_of IS NULL)";
 
 pub(super) const PUT_ROLES: &str = "
@@ -101,10 +105,11 @@ pub(super) const DELETE_MEMBERS: &str = "
 DELETE FROM mailroster.role_member m USING jsonb_to_recordset($1) AS r(address text), mailroster.address a WHERE a.canonical = r.address AND m.address_id = a.id";
 
 pub(super) const PUT_LINKS: &str = "
-INSERT INTO mailroster.link (alias_id, primary_id, namespace, owner, origin, made_row, directory)
-SELECT a.id, p.id, r.namespace, r.owner, r.origin, r.made_row, r.directory
-FROM jsonb_to_recordset($1) AS r(alias text, \"primary\" text, namespace text, owner text, origin text, made_row boolean, directory text)
-JOIN mailroster.address a ON a.canonical = r.alias JOIN mailroster.address p ON p.canonical = r.\"primary\" ORDER BY a.canonical
+INSERT INTO mailroster.link (alias_id, alias, primary_id, namespace, owner, origin, made_row, directory)
+SELECT a.id, a.canonical, p.id, r.namespace, r.owner, r.origin, r.made_row, r.directory
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[])
+    AS r(alias, primary_address, namespace, owner, origin, made_row, directory)
+JOIN mailroster.address a ON a.canonical = r.alias JOIN mailroster.address p ON p.canonical = r.primary_address ORDER BY a.canonical
 ON CONFLICT (alias_id) DO UPDATE SET primary_id = EXCLUDED.primary_id, owner = EXCLUDED.owner, origin = EXCLUDED.origin, made_row = EXCLUDED.made_row,
     directory = EXCLUDED.directory";
 
@@ -235,8 +240,9 @@ pub(super) const DELETE_CONNECTIONS: [&str; 4] = [
 
 pub(super) const PUT_ENTRIES: &str = "
 INSERT INTO mailroster.entry (namespace, connection, id, digest, signs, rank, exchange, address_id)
-SELECT r.namespace, r.connection, r.id, decode(r.digest, 'hex'), r.signs, r.rank, r.exchange, a.id
-FROM jsonb_to_recordset($1) AS r(namespace text, connection text, id text, digest text, signs smallint, rank text, exchange text, address text)
+SELECT r.namespace, r.connection, r.id, r.digest, r.signs, r.rank, r.exchange, a.id
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::text[], $7::text[], $8::text[])
+    AS r(namespace, connection, id, digest, signs, rank, exchange, address)
 LEFT JOIN mailroster.address a ON a.canonical = r.address ORDER BY r.namespace, r.connection, r.id
 ON CONFLICT (namespace, connection, id) DO UPDATE SET digest = EXCLUDED.digest, signs = EXCLUDED.signs, rank = EXCLUDED.rank,
     exchange = EXCLUDED.exchange, address_id = EXCLUDED.address_id";
@@ -286,5 +292,5 @@ DELETE FROM mailroster.domain d USING jsonb_to_recordset($1) AS r(domain text) W
 
 pub(super) const PUT_AUDIT: &str = "
 INSERT INTO mailroster.audit (actor, subject, action, reason, before, after)
-SELECT r.actor, r.subject, r.action, r.reason, nullif(r.before, 'null'), nullif(r.after, 'null')
-FROM jsonb_to_recordset($1) AS r(actor text, subject text, action text, reason text, before jsonb, after jsonb)";
+SELECT r.actor, r.subject, r.action, r.reason, r.before::jsonb, r.after::jsonb
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) AS r(actor, subject, action, reason, before, after)";

@@ -1,6 +1,5 @@
 //! Executes a plan's changes: one set-based statement for each run of changes of one sort, in one transaction behind the fence.
 
-use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -8,16 +7,13 @@ use sqlx::types::Json;
 
 use super::deadline::{STATEMENT, deadline};
 use super::statements::{
-    CUT_HISTORY, DELETE_ABSENCES, DELETE_ADDRESSES, DELETE_CONNECTIONS, DELETE_DELEGATIONS, DELETE_DOMAINS, DELETE_ENTRIES, DELETE_KEYS,
-    DELETE_LEAVERS, DELETE_LINKS, DELETE_MEMBERS, DELETE_ROLES, DELETE_WAITS, HELD, KEEP_HISTORY, LOCK_ADDRESSES, MOVE_MAILBOXES,
-    PUT_ABSENCES, PUT_ADDRESSES, PUT_AUDIT, PUT_CREDENTIALS, PUT_DELEGATIONS, PUT_DEPARTED, PUT_DOMAIN_KEYS, PUT_DOMAINS, PUT_DONE,
-    PUT_ENTRIES, PUT_HANDLED, PUT_KEYS, PUT_LEAVERS, PUT_LINKS, PUT_MEMBERS, PUT_NAMESPACES, PUT_ROLES, PUT_SETTINGS, PUT_TOMBSTONES,
-    PUT_WAITS, TRANSFER,
+    CUT_HISTORY, DELETE_ABSENCES, DELETE_ADDRESSES, DELETE_CONNECTIONS, DELETE_DELEGATIONS, DELETE_DOMAINS, DELETE_ENTRIES, DELETE_LEAVERS,
+    DELETE_LINKS, DELETE_MEMBERS, DELETE_ROLES, DELETE_WAITS, HELD, KEEP_HISTORY, MOVE_MAILBOXES, PUT_ABSENCES, PUT_CREDENTIALS,
+    PUT_DELEGATIONS, PUT_DEPARTED, PUT_DOMAIN_KEYS, PUT_DOMAINS, PUT_DONE, PUT_HANDLED, PUT_LEAVERS, PUT_MEMBERS, PUT_NAMESPACES,
+    PUT_ROLES, PUT_SETTINGS, PUT_TOMBSTONES, PUT_WAITS, TRANSFER,
 };
-use super::{Leader, StoreError};
-use crate::model::CanonicalAddress;
+use super::{Leader, StoreError, bulk};
 use crate::plan::change::{Audit, Change};
-use crate::plan::observed::AddressRow;
 
 /// What a deadline calls it.
 const WRITING: &str = "writing a batch";
@@ -32,21 +28,28 @@ impl Leader {
         let mut transaction = self.begin().await?;
         crate::fault::reach("begun");
         // Keys are written once, with the primaries that links have given them by then.
-        let mut keyed: Vec<&Change> = Vec::new();
+        let mut keyed: Vec<&[Change]> = Vec::new();
         for run in changes.chunk_by(|a, b| std::mem::discriminant(a) == std::mem::discriminant(b)) {
             match run.first() {
-                Some(Change::PutAddress { .. }) => keyed.extend(run),
+                Some(Change::PutAddress { .. }) => keyed.push(run),
                 Some(Change::PutRole { .. } | Change::PutLink { .. } | Change::PutDelegation { .. } | Change::PutMember { .. }) => {}
-                _ => put_keys(&mut transaction, std::mem::take(&mut keyed)).await?,
+                _ => put_keys(&mut transaction, &mut keyed).await?,
             }
             execute_run(&mut transaction, run).await?;
         }
-        put_keys(&mut transaction, keyed).await?;
-        write_audit(&mut transaction, audit).await?;
+        put_keys(&mut transaction, &mut keyed).await?;
+        bulk::put_audit(&mut transaction, audit).await?;
         ask_again(&mut transaction, changes).await?;
         crate::fault::reach("uncommitted");
         transaction.commit().await
     }
+}
+
+async fn put_keys(c: &mut PgConnection, written: &mut Vec<&[Change]>) -> Result<(), StoreError> {
+    for run in written.drain(..) {
+        bulk::put_keys(c, run).await?;
+    }
+    Ok(())
 }
 
 /// U2: the deletion saw what was held when it began, and may have waited for a row since. What was reported up to here is seen here.
@@ -61,19 +64,6 @@ async fn ask_again(c: &mut PgConnection, changes: &[Change]) -> Result<(), Store
     let asked = async { Ok::<bool, StoreError>(sqlx::query_scalar(HELD).bind(Json(purged)).fetch_one(c).await?) };
     let held = deadline(WRITING, STATEMENT, asked).await?;
     if held { Err(StoreError::Conflict(sqlx::Error::RowNotFound)) } else { Ok(()) }
-}
-
-/// The keys of addresses that were written, where they lack any.
-async fn put_keys(c: &mut PgConnection, addresses: Vec<&Change>) -> Result<(), StoreError> {
-    if addresses.is_empty() {
-        return Ok(());
-    }
-    let keys = addresses.into_iter().filter_map(|change| match change {
-        Change::PutAddress { address, row, .. } => Some(KeysToWrite { canonical: address, keys: &row.keys }),
-        _ => None,
-    });
-    let rows = to_raw_value(&keys.collect::<Vec<_>>()).map_err(|error| StoreError::Row(error.to_string()))?;
-    put(c, PUT_KEYS, &rows).await
 }
 
 /// Runs a statement over a JSON array of rows, however many of them it touches.
@@ -100,43 +90,18 @@ fn rows(run: &[Change]) -> Result<Box<RawValue>, StoreError> {
     to_raw_value(&run.iter().map(row).collect::<Vec<_>>()).map_err(|error| StoreError::Row(error.to_string()))
 }
 
-/// A change as the row that its statement takes.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Row<'a> {
-    Address(AddressToWrite<'a>),
-    Other(Value),
-}
-
-/// Addresses come by the thousand: not by way of a tree of values.
-#[derive(Serialize)]
-struct AddressToWrite<'a> {
-    canonical: &'a CanonicalAddress,
-    domain: &'a str,
-    keys: &'a [String],
-    created_at: jiff::Timestamp,
-    version: Option<u32>,
-    #[serde(flatten)]
-    row: &'a AddressRow,
-}
-
-#[derive(Serialize)]
-struct KeysToWrite<'a> {
-    canonical: &'a CanonicalAddress,
-    keys: &'a [String],
-}
-
-impl<'a> AddressToWrite<'a> {
-    fn of(canonical: &'a CanonicalAddress, row: &'a AddressRow) -> Self {
-        Self { canonical, domain: canonical.domain_text(), keys: &row.keys, created_at: row.created_at, version: row.version, row }
-    }
-}
-
 async fn execute_run(c: &mut PgConnection, run: &[Change]) -> Result<(), StoreError> {
+    match run.first() {
+        Some(Change::PutAddress { .. }) => return bulk::put_addresses(c, run).await,
+        Some(Change::PutLink { .. }) => return bulk::put_links(c, run).await,
+        Some(Change::PutEntry { .. }) => return bulk::put_entries(c, run).await,
+        _ => {}
+    }
     let rows = &*rows(run)?;
     let count = run.len();
     match run.first() {
-        None => Ok(()),
+        // Written by columns, above.
+        None | Some(Change::PutAddress { .. } | Change::PutLink { .. } | Change::PutEntry { .. }) => Ok(()),
         Some(Change::PutSettings { .. }) => put_all(c, PUT_SETTINGS, rows, count).await,
         Some(Change::DeleteSettings { .. }) => {
             put(c, "DELETE FROM mailroster.settings WHERE namespace IN (SELECT e->>'namespace' FROM jsonb_array_elements($1) e)", rows)
@@ -157,19 +122,7 @@ async fn execute_run(c: &mut PgConnection, run: &[Change]) -> Result<(), StoreEr
         Some(Change::DeleteMember { .. }) => put(c, DELETE_MEMBERS, rows).await,
         Some(Change::DeleteDelegation { .. }) => put(c, DELETE_DELEGATIONS, rows).await,
         Some(Change::DeleteLink { .. }) => put(c, DELETE_LINKS, rows).await,
-        Some(Change::PutAddress { .. }) => {
-            let known = run.iter().filter(|change| matches!(change, Change::PutAddress { row, .. } if row.version.is_some())).count();
-            if known > 0 {
-                put_all(c, LOCK_ADDRESSES, rows, known).await?;
-            }
-            put_all(c, PUT_ADDRESSES, rows, count).await?;
-            if known > 0 {
-                put(c, DELETE_KEYS, rows).await?;
-            }
-            Ok(())
-        }
         Some(Change::PutRole { .. }) => put_all(c, PUT_ROLES, rows, count).await,
-        Some(Change::PutLink { .. }) => put_all(c, PUT_LINKS, rows, count).await,
         Some(Change::PutDelegation { .. }) => put_all(c, PUT_DELEGATIONS, rows, count).await,
         Some(Change::PutMember { .. }) => put_all(c, PUT_MEMBERS, rows, count).await,
         Some(Change::PutCredential { .. }) => {
@@ -195,7 +148,6 @@ async fn execute_run(c: &mut PgConnection, run: &[Change]) -> Result<(), StoreEr
             }
             Ok(())
         }
-        Some(Change::PutEntry { .. }) => put_all(c, PUT_ENTRIES, rows, count).await,
         Some(Change::DeleteEntry { .. }) => put(c, DELETE_ENTRIES, rows).await,
         Some(Change::PutLeaver { .. }) => put_all(c, PUT_LEAVERS, rows, count).await,
         Some(Change::DeleteLeaver { .. }) => put(c, DELETE_LEAVERS, rows).await,
@@ -217,8 +169,9 @@ async fn execute_run(c: &mut PgConnection, run: &[Change]) -> Result<(), StoreEr
     }
 }
 
-fn row(change: &Change) -> Row<'_> {
-    Row::Other(match change {
+/// A change as the row that its statement takes.
+fn row(change: &Change) -> Value {
+    match change {
         Change::PutSettings { namespace, owner, settings: s } => json!({
             "namespace": namespace, "owner": owner,
             "password_min_length": s.password.min_length, "password_uppercase": s.password.uppercase, "password_lowercase": s.password.lowercase,
@@ -234,9 +187,8 @@ fn row(change: &Change) -> Row<'_> {
         Change::DeleteMember { address } | Change::ConsumeLearned { address } => json!({"address": address}),
         Change::DeleteDelegation { reader, mailbox } => json!({"reader": reader, "mailbox": mailbox}),
         Change::DeleteLink { alias, .. } => json!({"alias": alias}),
-        Change::PutAddress { address, row, .. } => return Row::Address(AddressToWrite::of(address, row)),
+        Change::PutAddress { .. } | Change::PutLink { .. } | Change::PutEntry { .. } => Value::Null,
         Change::PutRole { namespace, name, row } => merge(row, json!({"namespace": namespace, "name": name})),
-        Change::PutLink { alias, row } => merge(row, json!({"alias": alias})),
         Change::PutDelegation { reader, mailbox, row } => {
             merge(row, json!({"reader": reader, "mailbox": mailbox, "effective_at": row.effective_at}))
         }
@@ -261,10 +213,6 @@ fn row(change: &Change) -> Row<'_> {
         Change::DeleteAbsence { key } => json!({"kind": key.kind.as_str(), "namespace": key.namespace, "name": key.name}),
         Change::MoveMailbox { from, to } => json!({"from_address": from, "to_address": to}),
         Change::DeleteConnection { namespace, name } => json!({"namespace": namespace, "name": name}),
-        Change::PutEntry { key: (namespace, connection, id), row } => json!({
-            "namespace": namespace, "connection": connection, "id": id, "digest": row.digest.map(|digest| crate::model::hex(&digest)),
-            "signs": row.signs.0, "rank": row.rank.as_str(), "exchange": row.exchange.map(crate::plan::directory::rows::Exchange::as_str), "address": row.address,
-        }),
         Change::DeleteEntry { key: (namespace, connection, id) } => json!({"namespace": namespace, "connection": connection, "id": id}),
         Change::PutLeaver { address, namespace, connection, leaver } => json!({
             "address": address, "namespace": namespace, "connection": connection, "since": leaver.since, "missed": leaver.missed,
@@ -277,7 +225,7 @@ fn row(change: &Change) -> Row<'_> {
         Change::PutNamespace { namespace, uid } => json!({"name": namespace, "uid": uid}),
         Change::DeleteRole { namespace, name } => json!({"namespace": namespace, "name": name}),
         Change::DeleteAddress { address, purge } => json!({"address": address, "purge": purge}),
-    })
+    }
 }
 
 fn merge<T: serde::Serialize>(row: &T, more: Value) -> Value {
@@ -286,23 +234,4 @@ fn merge<T: serde::Serialize>(row: &T, more: Value) -> Value {
         fields.extend(more);
     }
     merged
-}
-
-async fn write_audit(c: &mut PgConnection, audit: &[Audit]) -> Result<(), StoreError> {
-    if audit.is_empty() {
-        return Ok(());
-    }
-    let rows: Vec<_> = audit
-        .iter()
-        .map(|entry| {
-            let action = match (&entry.before, &entry.after) {
-                (None, _) => "Created",
-                (Some(_), Some(_)) => "Updated",
-                (Some(_), None) => "Deleted",
-            };
-            json!({"actor": entry.cause.actor, "subject": entry.subject.to_string(), "action": action, "reason": entry.cause.reason,
-                   "before": entry.before, "after": entry.after})
-        })
-        .collect();
-    put(c, PUT_AUDIT, &to_raw_value(&rows).map_err(|error| StoreError::Row(error.to_string()))?).await
 }

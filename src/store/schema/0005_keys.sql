@@ -23,7 +23,7 @@ CREATE FUNCTION mailroster.note_primary_of_key() RETURNS trigger LANGUAGE plpgsq
 BEGIN
     UPDATE mailroster.address_key k SET primary_id = l.primary_id
     FROM changed c JOIN mailroster.link l ON l.alias_id = c.address_id
-    WHERE k.key = c.key AND c.primary_id IS DISTINCT FROM l.primary_id;
+    WHERE k.key = c.key AND k.primary_id IS DISTINCT FROM l.primary_id;
     RETURN NULL;
 END $$;
 CREATE TRIGGER note_primary AFTER INSERT ON mailroster.address_key REFERENCING NEW TABLE AS changed

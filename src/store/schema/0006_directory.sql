@@ -25,7 +25,6 @@ CREATE TABLE mailroster.entry (
     id         text COLLATE "C" NOT NULL,
     digest     bytea,                                          -- null: planned again although it reads the same
     signs      smallint NOT NULL,                              -- Y4: which telling attributes it came with
-    rank       text NOT NULL CHECK (rank IN ('Primary', 'Proxy', 'Mail')), -- Y3: as what it has its address
     exchange   text CHECK (exchange IN ('Held', 'Approved')),  -- L8: it exchanges addresses with others
     address_id bigint REFERENCES mailroster.address ON DELETE SET NULL,
     PRIMARY KEY (namespace, connection, id),
