@@ -223,8 +223,9 @@ impl<S: Surroundings> Engine<S> {
         self.shelter(&scope, seed, &overdue).await?;
         let mut desired = Desired { overdue, namespaces, found: seed.found.clone(), ..self.roster.desired(&scope.slice) };
         // Who names a person by an old address is about the new one (L8), and that may bring in others.
-        let (_, followed) = plan::directory::follow(&desired, &observed, &[]);
-        if !followed.is_subset(&scope.slice.subjects) {
+        while let (_, followed) = plan::directory::follow(&desired, &observed, &[])
+            && !followed.is_subset(&scope.slice.subjects)
+        {
             scope.slice.subjects.extend(followed);
             self.roster.close(&mut scope.slice);
             (observed, now) = self.leader.store().observe(&scope).await?;

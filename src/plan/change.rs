@@ -10,7 +10,7 @@ use super::directory::rows::{EntryRow, Leaver};
 use super::observed::{Absence, AddressRow, DelegationRow, DomainRow, EntryKey, LinkRow, RoleRow, Wait, WaitAction};
 use super::settings::Settings;
 use super::subject::Subject;
-use super::working::{Cause, NewPassword, Working};
+use super::working::{Cause, Move, NewPassword, Working};
 use crate::model::{CanonicalAddress, DomainName, ResourceKey};
 
 /// One step for the store. `Put` writes a whole row, new or not.
@@ -103,10 +103,9 @@ pub enum Change {
         key: ResourceKey,
     },
     /// Everything that hangs on an address and not on its name goes to another, whose own it replaces: credential and history, what the
-    /// user set, locks (L8). Rights are changes of their own.
-    MoveMailbox {
-        from: CanonicalAddress,
-        to: CanonicalAddress,
+    /// user set, locks (L8). All at once: two may exchange. Rights are changes of their own.
+    MoveMailboxes {
+        moves: Vec<Move>,
     },
     /// What was read of an entry.
     /// A connection is no more: its addresses stay, accepted, and open as they were before it disabled them (Y8).
@@ -377,9 +376,9 @@ fn bookkeeping(w: &Working<'_>, d: &mut Difference) {
             d.add(11, Change::DeleteConnection { namespace: namespace.clone(), name: name.clone() });
         }
     });
-    for (from, to) in &w.moved {
+    if !w.moved.is_empty() {
         // Before the rows take their new shape: an alias has no credential.
-        d.add(4, Change::MoveMailbox { from: from.clone(), to: to.clone() });
+        d.add(4, Change::MoveMailboxes { moves: w.moved.clone() });
     }
     compare(&w.before.entries, &w.next.entries, |key, _, new| {
         let key = key.clone();
@@ -448,7 +447,7 @@ impl Change {
             Self::PutAbsence { key, .. } | Self::DeleteAbsence { key } => vec![Subject::Absences(key.namespace.clone())],
             // Who waits is in the slice of its domain already.
             Self::DeleteConnection { namespace, name } => vec![Subject::Connection(namespace.clone(), name.clone())],
-            Self::MoveMailbox { .. }
+            Self::MoveMailboxes { .. }
             | Self::PutEntry { .. }
             | Self::DeleteEntry { .. }
             | Self::PutLeaver { .. }

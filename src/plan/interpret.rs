@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::change::Change;
 use super::observed::{AddressRow, CredentialRow, Observed};
-use super::working::NewPassword;
+use super::working::{Move, NewPassword};
 use crate::model::{CanonicalAddress, DomainName};
 
 impl Observed {
@@ -90,14 +90,23 @@ impl Observed {
             Change::DeleteAbsence { key } => {
                 self.absences.remove(key);
             }
-            Change::MoveMailbox { from, to } => {
-                if !self.addresses.contains_key(to) {
-                    return Err(format!("{to}: no row"));
+            Change::MoveMailboxes { moves } => {
+                let mut taken = Vec::new();
+                for Move { from, to, credential } in moves {
+                    if !self.addresses.contains_key(to) {
+                        return Err(format!("{to}: no row"));
+                    }
+                    let own = self.credentials.remove(from).filter(|_| *credential);
+                    taken.push((to, *credential, own, self.reports.remove(from)));
                 }
-                let (credential, reports) = (self.credentials.remove(from), self.reports.remove(from));
-                self.credentials.remove(to);
-                self.credentials.extend(credential.map(|credential| (to.clone(), credential)));
-                self.reports.extend(reports.map(|reports| (to.clone(), reports)));
+                for (to, moves, credential, reports) in taken {
+                    if moves {
+                        self.credentials.remove(to);
+                    }
+                    self.credentials.extend(credential.map(|credential| (to.clone(), credential)));
+                    self.reports.remove(to);
+                    self.reports.extend(reports.map(|reports| (to.clone(), reports)));
+                }
             }
             Change::DeleteConnection { namespace, name } => {
                 self.connections.remove(&(namespace.clone(), name.clone()));

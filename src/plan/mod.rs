@@ -50,9 +50,9 @@ pub use desired::Desired;
 pub use observed::Observed;
 pub use subject::Subject;
 pub use verdict::Verdict;
-pub use working::{Cause, NewPassword, Note, PasswordWork};
+pub use working::{Cause, Move, NewPassword, Note, PasswordWork};
 
-use crate::model::{CanonicalAddress, Kind, ResourceKey};
+use crate::model::{Kind, ResourceKey};
 use desired::{Action, Declared, Resource, Violation};
 use reason::Reason;
 use verdict::{Detail, Finding};
@@ -93,7 +93,7 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     plan_once(&followed, observed, now).0
 }
 
-fn plan_once(desired: &Desired, observed: &Observed, now: Timestamp) -> (Plan, Vec<(CanonicalAddress, CanonicalAddress)>) {
+fn plan_once(desired: &Desired, observed: &Observed, now: Timestamp) -> (Plan, Vec<Move>) {
     let mut w = Working::new(desired, observed, now);
     absence::settle(&mut w);
     let kept = desired.kept_names.iter().map(|(key, names)| ((key.clone(), Action::KeptNames), names.clone()));

@@ -52,8 +52,8 @@ pub(super) struct Working<'a> {
     pub rejected: BTreeMap<ResourceKey, Vec<super::verdict::Rejection>>,
     /// Addresses whose row ends for good, with a tombstone (U8) or without.
     pub purged: BTreeMap<CanonicalAddress, bool>,
-    /// Mailboxes whose person has another address now: from, to (L8).
-    pub moved: Vec<(CanonicalAddress, CanonicalAddress)>,
+    /// Mailboxes whose person has another address now (L8).
+    pub moved: Vec<Move>,
     /// Leavers that were seen through in this plan: address, namespace, connection.
     pub departed: Vec<(CanonicalAddress, String, String)>,
     /// Whose annotation asks for something with a token that is new in this plan.
@@ -67,6 +67,15 @@ pub(super) struct Working<'a> {
     /// Every claim, in order of its subject and then of age; whose it is stands at the same place below.
     subjects: Vec<Subject>,
     claimants: Vec<&'a Resource>,
+}
+
+/// A mailbox whose person has another address now (L8).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    pub from: CanonicalAddress,
+    pub to: CanonicalAddress,
+    /// The passwords go along; otherwise the new address keeps its own, and those of the old one end.
+    pub credential: bool,
 }
 
 /// A credential to be written.

@@ -10,7 +10,7 @@ use super::deadline::{STATEMENT, deadline};
 use super::statements::{DELETE_KEYS, LOCK_ADDRESSES, PUT_ADDRESSES, PUT_AUDIT, PUT_ENTRIES, PUT_KEYS, PUT_LINKS};
 use crate::model::CanonicalAddress;
 use crate::plan::change::{Audit, Change, Record};
-use crate::plan::directory::rows::{EntryRow, Exchange};
+use crate::plan::directory::rows::EntryRow;
 use crate::plan::observed::{AddressRow, DirectorySide, EntryKey, LinkRow};
 
 /// What a deadline calls it.
@@ -128,7 +128,8 @@ pub(super) async fn put_entries(c: &mut PgConnection, run: &[Change]) -> Result<
         .bind(column!(rows, |(_, row)| row.digest.as_ref().map(<[u8; 16]>::as_slice)))
         .bind(column!(rows, |(_, row)| i16::from(row.signs.0)))
         .bind(column!(rows, |(_, row)| row.rank.as_str()))
-        .bind(column!(rows, |(_, row)| row.exchange.map(Exchange::as_str)))
+        .bind(column!(rows, |(_, row)| row.exchange.as_ref().map(|exchange| if exchange.approved { "Approved" } else { "Held" })))
+        .bind(column!(rows, |(_, row)| row.exchange.as_ref().map(|exchange| exchange.to.as_str())))
         .bind(column!(rows, |(_, row)| row.address.as_ref().map(CanonicalAddress::as_str)));
     execute_all(c, put, rows.len()).await
 }

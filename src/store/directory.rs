@@ -31,10 +31,10 @@ pub struct Known {
 /// What of a connection waits for a yes besides leavers.
 #[derive(Debug, Clone, Default)]
 pub struct Holders {
-    /// Addresses that another entry has than before (Y1).
-    pub new: Vec<CanonicalAddress>,
-    /// Addresses of entries that exchange them (L8).
-    pub exchanges: Vec<CanonicalAddress>,
+    /// Addresses that another entry has than before, and which (Y1).
+    pub new: Vec<(CanonicalAddress, EntryId)>,
+    /// Where entries that exchange addresses are and are to be (L8).
+    pub exchanges: Vec<(CanonicalAddress, CanonicalAddress)>,
 }
 
 /// Who is missing, and how that is known (Y6, Y7).
@@ -290,16 +290,21 @@ impl Store {
     /// # Errors
     /// The store's.
     pub async fn holders_of(&self, connection: &ResourceKey) -> Result<Holders, StoreError> {
-        Ok(Holders { new: self.names(NEW_HOLDERS, connection).await?, exchanges: self.names(EXCHANGES, connection).await? })
+        let new = self.pairs(NEW_HOLDERS, connection).await?;
+        let exchanges = self.pairs(EXCHANGES, connection).await?;
+        let address = |text: &String| CanonicalAddress::from_store(text);
+        Ok(Holders {
+            new: new.iter().map(|(held, entry)| (address(held), EntryId::from_store(entry))).collect(),
+            exchanges: exchanges.iter().map(|(from, to)| (address(from), address(to))).collect(),
+        })
     }
 
-    async fn names(&self, sql: &'static str, connection: &ResourceKey) -> Result<Vec<CanonicalAddress>, StoreError> {
+    async fn pairs(&self, sql: &'static str, connection: &ResourceKey) -> Result<Vec<(String, String)>, StoreError> {
         let asked = async {
-            let rows = sqlx::query_scalar(sql).bind(&connection.namespace).bind(&connection.name).fetch_all(self.pool());
-            Ok::<Vec<String>, StoreError>(rows.await?)
+            let rows = sqlx::query_as(sql).bind(&connection.namespace).bind(&connection.name).fetch_all(self.pool());
+            Ok::<Vec<(String, String)>, StoreError>(rows.await?)
         };
-        let names = deadline("reading who holds addresses anew", SHORT, asked).await?;
-        Ok(names.iter().map(|name| CanonicalAddress::from_store(name)).collect())
+        deadline("reading who holds addresses anew", SHORT, asked).await
     }
 }
 
@@ -318,9 +323,8 @@ WHERE v.namespace = $1 AND v.connection = $2 AND v.cleared_at IS NOT NULL
            WHEN a.origin = 'DistributionList' THEN a.owner IS NULL AND a.last_owner IS NULL
            ELSE $3 AND d.recipient_validation = 'Directory' END";
 
-const NEW_HOLDERS: &str =
-    "SELECT canonical FROM mailroster.address WHERE namespace = $1 AND connection = $2 AND holder_since IS NOT NULL ORDER BY canonical";
+const NEW_HOLDERS: &str = "SELECT canonical, coalesce(entry, '') FROM mailroster.address WHERE namespace = $1 AND connection = $2 AND holder_since IS NOT NULL ORDER BY canonical";
 
 const EXCHANGES: &str = "
-SELECT a.canonical FROM mailroster.entry e JOIN mailroster.address a ON a.id = e.address_id
+SELECT a.canonical, e.exchange_to FROM mailroster.entry e JOIN mailroster.address a ON a.id = e.address_id
 WHERE e.namespace = $1 AND e.connection = $2 AND e.exchange = 'Held' ORDER BY a.canonical";

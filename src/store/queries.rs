@@ -197,7 +197,7 @@ WITH found AS (
     WHERE a.canonical IN (SELECT jsonb_array_elements_text($1->'addresses'))
 )
 SELECT coalesce(jsonb_agg(jsonb_build_object('namespace', e.namespace, 'connection', e.connection, 'id', e.id, 'digest', encode(e.digest, 'hex'),
-    'signs', e.signs, 'rank', e.rank, 'exchange', e.exchange, 'address', a.canonical)), '[]')
+    'signs', e.signs, 'rank', e.rank, 'exchange', e.exchange, 'exchange_to', e.exchange_to, 'address', a.canonical)), '[]')
 FROM found e LEFT JOIN mailroster.address a ON a.id = e.address_id";
 
 pub(super) const LEAVERS: &str = "

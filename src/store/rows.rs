@@ -309,12 +309,16 @@ pub(super) struct EntryJson {
     pub signs: u8,
     pub rank: String,
     pub exchange: Option<String>,
+    pub exchange_to: Option<String>,
     pub address: Option<String>,
 }
 
 impl EntryJson {
     pub fn split(self) -> (EntryKey, EntryRow) {
-        let exchange = self.exchange.map(|word| if word == "Approved" { Exchange::Approved } else { Exchange::Held });
+        let exchange = self
+            .exchange
+            .zip(self.exchange_to)
+            .map(|(word, to)| Exchange { to: CanonicalAddress::from_store(&to), approved: word == "Approved" });
         let row = EntryRow {
             digest: self.digest.as_deref().and_then(digest),
             signs: Signs(self.signs),

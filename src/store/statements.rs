@@ -188,41 +188,47 @@ DELETE FROM mailroster.absence a USING jsonb_to_recordset($1) AS r(kind text, na
 WHERE a.namespace = r.namespace AND a.kind = r.kind AND a.name = r.name";
 
 // L8: the person goes by another address. What the other had itself is replaced.
+// The key of each table is the address, and two may exchange: all go before any comes. Where the new address keeps its own password those of
+// the old one end.
 pub(super) const MOVE_MAILBOXES: [&str; 6] = [
     MOVE_CREDENTIALS,
-    "WITH moves AS (SELECT f.id AS from_id, t.id AS to_id FROM jsonb_to_recordset($1) AS r(from_address text, to_address text)
+    "WITH moves AS (SELECT f.id AS from_id, t.id AS to_id, r.credential FROM jsonb_to_recordset($1) AS r(from_address text, to_address text, credential boolean)
          JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address)
-     DELETE FROM mailroster.credential_history h USING moves m WHERE h.address_id = m.to_id AND NOT EXISTS (SELECT FROM moves o WHERE o.from_id = h.address_id)",
-    "WITH moves AS (SELECT f.id AS from_id, t.id AS to_id FROM jsonb_to_recordset($1) AS r(from_address text, to_address text)
+     DELETE FROM mailroster.credential_history h USING moves m
+     WHERE m.credential AND h.address_id = m.to_id AND NOT EXISTS (SELECT FROM moves o WHERE o.from_id = h.address_id)",
+    "WITH moves AS (SELECT f.id AS from_id, t.id AS to_id, r.credential FROM jsonb_to_recordset($1) AS r(from_address text, to_address text, credential boolean)
          JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address)
-     UPDATE mailroster.credential_history h SET address_id = m.to_id FROM moves m WHERE h.address_id = m.from_id",
-    "WITH moves AS (SELECT f.id AS from_id, t.id AS to_id FROM jsonb_to_recordset($1) AS r(from_address text, to_address text)
+     UPDATE mailroster.credential_history h SET address_id = m.to_id FROM moves m WHERE m.credential AND h.address_id = m.from_id",
+    "WITH moves AS (SELECT f.id AS from_id, t.id AS to_id, r.credential FROM jsonb_to_recordset($1) AS r(from_address text, to_address text, credential boolean)
          JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address),
-     gone AS (DELETE FROM mailroster.user_password p USING moves m WHERE p.address_id IN (m.from_id, m.to_id) RETURNING p.*)
-     INSERT INTO mailroster.user_password SELECT m.to_id, g.phc, g.set_at, g.epoch FROM gone g JOIN moves m ON m.from_id = g.address_id
+     gone AS (DELETE FROM mailroster.user_password p USING moves m
+         WHERE p.address_id = m.from_id OR (m.credential AND p.address_id = m.to_id) RETURNING p.*)
+     INSERT INTO mailroster.user_password SELECT m.to_id, g.phc, g.set_at, g.epoch FROM gone g JOIN moves m ON m.from_id = g.address_id AND m.credential
      ON CONFLICT (address_id) DO UPDATE SET phc = EXCLUDED.phc, set_at = EXCLUDED.set_at, epoch = EXCLUDED.epoch",
-    "WITH moves AS (SELECT f.id AS from_id, t.id AS to_id FROM jsonb_to_recordset($1) AS r(from_address text, to_address text)
-         JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address)
+    "WITH moves AS (SELECT f.id AS from_id, t.id AS to_id, r.credential FROM jsonb_to_recordset($1) AS r(from_address text, to_address text, credential boolean)
+         JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address),
+     gone AS (DELETE FROM mailroster.logon l USING moves m WHERE l.address_id IN (m.from_id, m.to_id) RETURNING l.*)
      INSERT INTO mailroster.logon (address_id, failed, last_failed_at, last_source, failed_at_lock, locked_at, locked_until)
-     SELECT m.to_id, l.failed, l.last_failed_at, l.last_source, l.failed_at_lock, l.locked_at, l.locked_until FROM moves m JOIN mailroster.logon l ON l.address_id = m.from_id
+     SELECT m.to_id, g.failed, g.last_failed_at, g.last_source, g.failed_at_lock, g.locked_at, g.locked_until FROM gone g JOIN moves m ON m.from_id = g.address_id
      ON CONFLICT (address_id) DO UPDATE SET failed = EXCLUDED.failed, last_failed_at = EXCLUDED.last_failed_at, last_source = EXCLUDED.last_source,
         failed_at_lock = EXCLUDED.failed_at_lock, locked_at = EXCLUDED.locked_at, locked_until = EXCLUDED.locked_until",
-    "WITH moves AS (SELECT f.id AS from_id, t.id AS to_id FROM jsonb_to_recordset($1) AS r(from_address text, to_address text)
-         JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address)
+    "WITH moves AS (SELECT f.id AS from_id, t.id AS to_id, r.credential FROM jsonb_to_recordset($1) AS r(from_address text, to_address text, credential boolean)
+         JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address),
+     gone AS (DELETE FROM mailroster.reset_code c USING moves m WHERE c.address_id IN (m.from_id, m.to_id) RETURNING c.*)
      INSERT INTO mailroster.reset_code (address_id, failed, last_at, locked_at)
-     SELECT m.to_id, c.failed, c.last_at, c.locked_at FROM moves m JOIN mailroster.reset_code c ON c.address_id = m.from_id
+     SELECT m.to_id, g.failed, g.last_at, g.locked_at FROM gone g JOIN moves m ON m.from_id = g.address_id
      ON CONFLICT (address_id) DO UPDATE SET failed = EXCLUDED.failed, last_at = EXCLUDED.last_at, locked_at = EXCLUDED.locked_at",
 ];
 
-// The key is the address, and two may exchange: all go before any comes.
-pub(super) const MOVE_CREDENTIALS: &str = "
-WITH moves AS (SELECT f.id AS from_id, t.id AS to_id FROM jsonb_to_recordset($1) AS r(from_address text, to_address text)
-    JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address),
-kept AS (SELECT m.to_id, c.* FROM moves m JOIN mailroster.credential c ON c.address_id = m.from_id),
+const MOVE_CREDENTIALS: &str = "
+WITH moves AS (SELECT f.id AS from_id, t.id AS to_id, r.credential FROM jsonb_to_recordset($1) AS r(from_address text, to_address text, credential boolean)
+         JOIN mailroster.address f ON f.canonical = r.from_address JOIN mailroster.address t ON t.canonical = r.to_address),
+kept AS (SELECT m.to_id, c.* FROM moves m JOIN mailroster.credential c ON c.address_id = m.from_id WHERE m.credential),
 cleared AS (
     DELETE FROM mailroster.credential c USING moves m
     WHERE (c.address_id = m.from_id AND NOT EXISTS (SELECT FROM kept k WHERE k.to_id = c.address_id))
-       OR (c.address_id = m.to_id AND NOT EXISTS (SELECT FROM kept k WHERE k.to_id = c.address_id) AND NOT EXISTS (SELECT FROM moves o WHERE o.from_id = c.address_id))
+       OR (m.credential AND c.address_id = m.to_id AND NOT EXISTS (SELECT FROM kept k WHERE k.to_id = c.address_id)
+           AND NOT EXISTS (SELECT FROM moves o WHERE o.from_id = c.address_id))
 )
 INSERT INTO mailroster.credential (address_id, phc, fingerprint, key_id, force_change, never_expires, epoch, set_at)
 SELECT k.to_id, k.phc, k.fingerprint, k.key_id, k.force_change, k.never_expires, k.epoch, k.set_at FROM kept k
@@ -239,13 +245,13 @@ pub(super) const DELETE_CONNECTIONS: [&str; 4] = [
 ];
 
 pub(super) const PUT_ENTRIES: &str = "
-INSERT INTO mailroster.entry (namespace, connection, id, digest, signs, rank, exchange, address_id)
-SELECT r.namespace, r.connection, r.id, r.digest, r.signs, r.rank, r.exchange, a.id
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::text[], $7::text[], $8::text[])
-    AS r(namespace, connection, id, digest, signs, rank, exchange, address)
+INSERT INTO mailroster.entry (namespace, connection, id, digest, signs, rank, exchange, exchange_to, address_id)
+SELECT r.namespace, r.connection, r.id, r.digest, r.signs, r.rank, r.exchange, r.exchange_to, a.id
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::text[], $7::text[], $8::text[], $9::text[])
+    AS r(namespace, connection, id, digest, signs, rank, exchange, exchange_to, address)
 LEFT JOIN mailroster.address a ON a.canonical = r.address ORDER BY r.namespace, r.connection, r.id
 ON CONFLICT (namespace, connection, id) DO UPDATE SET digest = EXCLUDED.digest, signs = EXCLUDED.signs, rank = EXCLUDED.rank,
-    exchange = EXCLUDED.exchange, address_id = EXCLUDED.address_id";
+    exchange = EXCLUDED.exchange, exchange_to = EXCLUDED.exchange_to, address_id = EXCLUDED.address_id";
 
 pub(super) const DELETE_ENTRIES: &str = "
 DELETE FROM mailroster.entry e USING jsonb_to_recordset($1) AS r(namespace text, connection text, id text)

@@ -13,6 +13,7 @@ use super::statements::{
     PUT_ROLES, PUT_SETTINGS, PUT_TOMBSTONES, PUT_WAITS, TRANSFER,
 };
 use super::{Leader, StoreError, bulk};
+use crate::plan::Move;
 use crate::plan::change::{Audit, Change};
 
 /// What a deadline calls it.
@@ -95,13 +96,14 @@ async fn execute_run(c: &mut PgConnection, run: &[Change]) -> Result<(), StoreEr
         Some(Change::PutAddress { .. }) => return bulk::put_addresses(c, run).await,
         Some(Change::PutLink { .. }) => return bulk::put_links(c, run).await,
         Some(Change::PutEntry { .. }) => return bulk::put_entries(c, run).await,
+        Some(Change::MoveMailboxes { moves }) => return move_mailboxes(c, moves).await,
         _ => {}
     }
     let rows = &*rows(run)?;
     let count = run.len();
     match run.first() {
-        // Written by columns, above.
-        None | Some(Change::PutAddress { .. } | Change::PutLink { .. } | Change::PutEntry { .. }) => Ok(()),
+        // Above.
+        None | Some(Change::PutAddress { .. } | Change::PutLink { .. } | Change::PutEntry { .. } | Change::MoveMailboxes { .. }) => Ok(()),
         Some(Change::PutSettings { .. }) => put_all(c, PUT_SETTINGS, rows, count).await,
         Some(Change::DeleteSettings { .. }) => {
             put(c, "DELETE FROM mailroster.settings WHERE namespace IN (SELECT e->>'namespace' FROM jsonb_array_elements($1) e)", rows)
@@ -136,12 +138,6 @@ async fn execute_run(c: &mut PgConnection, run: &[Change]) -> Result<(), StoreEr
         Some(Change::PutHandled { .. }) => put_all(c, PUT_HANDLED, rows, count).await,
         Some(Change::PutAbsence { .. }) => put_all(c, PUT_ABSENCES, rows, count).await,
         Some(Change::DeleteAbsence { .. }) => put(c, DELETE_ABSENCES, rows).await,
-        Some(Change::MoveMailbox { .. }) => {
-            for sql in MOVE_MAILBOXES {
-                put(c, sql, rows).await?;
-            }
-            Ok(())
-        }
         Some(Change::DeleteConnection { .. }) => {
             for sql in DELETE_CONNECTIONS {
                 put(c, sql, rows).await?;
@@ -169,6 +165,15 @@ async fn execute_run(c: &mut PgConnection, run: &[Change]) -> Result<(), StoreEr
     }
 }
 
+async fn move_mailboxes(c: &mut PgConnection, moves: &[Move]) -> Result<(), StoreError> {
+    let rows = moves.iter().map(|Move { from, to, credential }| json!({"from_address": from, "to_address": to, "credential": credential}));
+    let rows = to_raw_value(&rows.collect::<Vec<_>>()).map_err(|error| StoreError::Row(error.to_string()))?;
+    for sql in MOVE_MAILBOXES {
+        put(c, sql, &rows).await?;
+    }
+    Ok(())
+}
+
 /// A change as the row that its statement takes.
 fn row(change: &Change) -> Value {
     match change {
@@ -187,7 +192,7 @@ fn row(change: &Change) -> Value {
         Change::DeleteMember { address } | Change::ConsumeLearned { address } => json!({"address": address}),
         Change::DeleteDelegation { reader, mailbox } => json!({"reader": reader, "mailbox": mailbox}),
         Change::DeleteLink { alias, .. } => json!({"alias": alias}),
-        Change::PutAddress { .. } | Change::PutLink { .. } | Change::PutEntry { .. } => Value::Null,
+        Change::PutAddress { .. } | Change::PutLink { .. } | Change::PutEntry { .. } | Change::MoveMailboxes { .. } => Value::Null,
         Change::PutRole { namespace, name, row } => merge(row, json!({"namespace": namespace, "name": name})),
         Change::PutDelegation { reader, mailbox, row } => {
             merge(row, json!({"reader": reader, "mailbox": mailbox, "effective_at": row.effective_at}))
@@ -211,7 +216,6 @@ fn row(change: &Change) -> Value {
             "since": absence.since, "held": absence.held, "approved": absence.approved, "ended_at": absence.ended_at,
         }),
         Change::DeleteAbsence { key } => json!({"kind": key.kind.as_str(), "namespace": key.namespace, "name": key.name}),
-        Change::MoveMailbox { from, to } => json!({"from_address": from, "to_address": to}),
         Change::DeleteConnection { namespace, name } => json!({"namespace": namespace, "name": name}),
         Change::DeleteEntry { key: (namespace, connection, id) } => json!({"namespace": namespace, "connection": connection, "id": id}),
         Change::PutLeaver { address, namespace, connection, leaver } => json!({

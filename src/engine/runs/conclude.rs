@@ -83,7 +83,7 @@ impl Run {
         };
         state.held_holders = if same.is_some() { None } else { held };
         let exchanges = marks.holders.as_ref().is_some_and(|holders| !holders.exchanges.is_empty());
-        concerned.extend(marks.holders.into_iter().flat_map(|holders| holders.new));
+        concerned.extend(marks.holders.into_iter().flat_map(|holders| holders.new).map(|(address, _)| address));
         Ok(Judged { concerned, leavers, exchanges })
     }
 

@@ -148,8 +148,9 @@ async fn planned(store: &Store, roster: &Roster, key: &ResourceKey, found: Found
     scope.purging = roster.purging(&scope.slice);
     let (mut observed, mut now) = store.observe(&scope).await?;
     let mut desired = Desired { found: Some((key.clone(), found)), ..roster.desired(&scope.slice) };
-    let (_, followed) = plan::directory::follow(&desired, &observed, &[]);
-    if !followed.is_subset(&scope.slice.subjects) {
+    while let (_, followed) = plan::directory::follow(&desired, &observed, &[])
+        && !followed.is_subset(&scope.slice.subjects)
+    {
         scope.slice.subjects.extend(followed);
         roster.close(&mut scope.slice);
         (observed, now) = store.observe(&scope).await?;

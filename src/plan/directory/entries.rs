@@ -9,7 +9,7 @@ mod unproved;
 use std::sync::Arc;
 
 use super::Internal;
-use super::leavers::by;
+use super::leavers::{by, with_side};
 use super::rows::{EntryRow, Leaver};
 use crate::model::{Account as Logon, Address, CanonicalAddress, DomainName, Entry, EntryId, EntrySort, Kind, Rank, ResourceKey};
 use crate::plan::addresses;
@@ -113,7 +113,15 @@ fn begin_to_miss(w: &mut Working<'_>, place: &Place<'_>, address: &CanonicalAddr
 /// Brings the rows of an entry into the state that it says.
 fn arrive(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>) {
     let primary = arrival.primary.canonical();
-    let unfinished = arrival.unfinished | !hold(w, place, arrival);
+    let held = hold(w, place, arrival);
+    let came = w.next.addresses.get(primary).is_some_and(|row| row.entry() == Some(&arrival.id));
+    if let Some(before) = arrival.before.as_ref().filter(|before| !came && before.address.is_some()) {
+        // What it has stays its own.
+        let row = EntryRow { digest: None, exchange: None, ..before.clone() };
+        w.next.entries.insert(place.entry(&arrival.id), row);
+        return;
+    }
+    let unfinished = arrival.unfinished | !held;
     let mut unlinked = false;
     if place.declared.link_aliases {
         for alias in &arrival.aliases {
@@ -132,7 +140,7 @@ fn arrive(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>) {
         signs: arrival.entry.signs,
         address: w.next.addresses.get(primary).filter(|row| row.entry() == Some(&arrival.id)).map(|_| primary.clone()),
         rank: arrival.rank(primary),
-        exchange: arrival.before.as_ref().and_then(|row| row.exchange).filter(|_| unfinished),
+        exchange: None,
     };
     // Who had it before has it no more.
     let others = w.next.entries.values_mut().filter(|other| other.address.is_some() && other.address == row.address);
@@ -206,6 +214,19 @@ fn claim(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>) {
     w.because(Subject::Address(address.clone()), by(place.key, "DirectoryFound"));
 }
 
+/// Shuts what an entry holds when it says that its account is disabled: that waits for nothing (Y4, Y7).
+fn disable(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>, address: &CanonicalAddress) {
+    if !place.declared.acknowledge_disabled || arrival.entry.account != Logon::Disabled {
+        return;
+    }
+    let row = w.next.addresses.get(address);
+    if row.is_some_and(|row| row.entry() == Some(&arrival.id) && !row.directory.as_ref().is_some_and(|side| side.directory_disabled)) {
+        with_side(w, address, |side| side.directory_disabled = true);
+        w.because(Subject::Address(address.clone()), by(place.key, "DirectoryChanged"));
+    }
+    w.run.settled.push(address.clone());
+}
+
 /// What keeps an entry from having its mailbox at an address that is there.
 fn obstacle(w: &Working<'_>, arrival: &Arrival<'_>, row: &AddressRow) -> Option<String> {
     let address = arrival.primary.canonical();
@@ -272,7 +293,13 @@ fn link(w: &mut Working<'_>, place: &Place<'_>, alias: &Address, primary: &Canon
     };
     let side = |row: &AddressRow| row.is_alias && row.connection() == Some(&place.key.name);
     if old.as_ref() != Some(&new) || !w.next.addresses.get(address).is_some_and(side) {
+        let person = w.next.addresses.get(primary).and_then(AddressRow::entry).cloned();
+        let today = w.now.to_zoned(jiff::tz::TimeZone::UTC).date();
         if let Some(row) = w.next.addresses.get_mut(address) {
+            // What was another's mailbox is archived for its new primary from today on (Y1).
+            if !row.is_alias && row.entry().is_some() && row.entry() != person.as_ref() {
+                row.archive_start = Some(today);
+            }
             row.is_alias = true;
             let side: &mut DirectorySide = row.directory.get_or_insert_default();
             side.connection = Some(place.key.name.clone());

@@ -9,6 +9,7 @@ use crate::model::{CanonicalAddress, ResourceKey};
 use crate::plan::desired::{Action, Declared, Desired, Resource};
 use crate::plan::observed::{AddressRow, Observed};
 use crate::plan::subject::Subject;
+use crate::plan::working::Move;
 
 /// Whom a resource means by names that others go by now: the name that it uses -> the address of the person.
 type Names = BTreeMap<CanonicalAddress, CanonicalAddress>;
@@ -16,23 +17,19 @@ type Names = BTreeMap<CanonicalAddress, CanonicalAddress>;
 /// What is declared, with delegations and roles naming people by the addresses that they have now. `moved`: renames of this very plan.
 /// Also what such a resource is about now, which a slice may not have in view.
 #[must_use]
-pub fn follow<'a>(
-    desired: &'a Desired,
-    observed: &Observed,
-    moved: &[(CanonicalAddress, CanonicalAddress)],
-) -> (Cow<'a, Desired>, BTreeSet<Subject>) {
+pub fn follow<'a>(desired: &'a Desired, observed: &Observed, moved: &[Move]) -> (Cow<'a, Desired>, BTreeSet<Subject>) {
     let mut needs = BTreeSet::new();
     let (mut followed, mut kept_names) = (BTreeMap::new(), BTreeMap::new());
     for (key, resource) in &desired.resources {
         let kept = kept(resource, observed);
         let now = |address: &CanonicalAddress| {
             let person = kept.get(address).unwrap_or(address);
-            let here = moved.iter().find(|(from, _)| from == person).map(|(_, to)| to);
+            let here = moved.iter().find(|moved| moved.from == *person).map(|moved| &moved.to);
             let now = here.or_else(|| moved_to(observed, person)).unwrap_or(person);
             (now != address).then(|| now.clone())
         };
         // Nothing else would tell later whom a name means that somebody else goes by from this plan on.
-        let taken = |name: &CanonicalAddress| moved.iter().any(|(_, to)| to == name);
+        let taken = |name: &CanonicalAddress| moved.iter().any(|moved| moved.to == *name);
         let names = named(resource).into_iter().filter(|name| kept.contains_key(*name) || taken(name));
         let keep: Names = names.filter_map(|name| Some((name.clone(), now(name)?))).collect();
         if keep != kept_in(observed, key) {

@@ -5,7 +5,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::rows::{Ending, Leaver};
-use crate::model::CanonicalAddress;
+use crate::model::{CanonicalAddress, EntryId};
 use crate::plan::desired::ConnectionDeclared;
 use crate::plan::guard::plan_of;
 use crate::plan::verdict::HeldPlan;
@@ -76,11 +76,11 @@ pub fn held_plan(leavers: &[(CanonicalAddress, Leaver)]) -> Option<HeldPlan> {
     plan_of(lines)
 }
 
-/// New holders and exchanges that wait for a yes (Y1, L8), by their addresses.
+/// New holders and exchanges that wait for a yes (Y1, L8): which entry has an address now, and who is to go from where to where.
 #[must_use]
-pub fn held_holders(holders: &[CanonicalAddress], exchanges: &[CanonicalAddress]) -> Option<HeldPlan> {
-    let holders = holders.iter().map(|address| format!("NewHolder {address}"));
-    let mut lines: Vec<_> = holders.chain(exchanges.iter().map(|address| format!("Exchange {address}"))).collect();
+pub fn held_holders(holders: &[(CanonicalAddress, EntryId)], exchanges: &[(CanonicalAddress, CanonicalAddress)]) -> Option<HeldPlan> {
+    let holders = holders.iter().map(|(address, entry)| format!("NewHolder {address} {entry}"));
+    let mut lines: Vec<_> = holders.chain(exchanges.iter().map(|(from, to)| format!("Exchange {from} {to}"))).collect();
     lines.sort();
     plan_of(lines)
 }

@@ -143,23 +143,13 @@ pub struct EntryRow {
     pub exchange: Option<Exchange>,
 }
 
-/// Entries that exchange addresses in one run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exchange {
-    /// Nothing of it is done before a yes.
-    Held,
-    /// Somebody said yes.
-    Approved,
-}
-
-impl Exchange {
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Held => "Held",
-            Self::Approved => "Approved",
-        }
-    }
+/// An exchange of addresses that an entry takes part in (L8).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange {
+    /// What it is to have.
+    pub to: CanonicalAddress,
+    /// Somebody said yes to just that. Nothing of it is done before.
+    pub approved: bool,
 }
 
 /// An address of a connection that no entry carries (Y6).

@@ -146,7 +146,8 @@ fn touches(before: &Observed, change: &Change) -> Option<String> {
         }
         Change::DeleteSettings { namespace } | Change::PutNamespace { namespace, .. } => Some(namespace.clone()),
         Change::PutAbsence { key, .. } | Change::DeleteAbsence { key } => Some(key.namespace.clone()),
-        Change::MoveMailbox { from: a, .. } | Change::PutLeaver { address: a, .. } | Change::DeleteLeaver { address: a } => address(a),
+        Change::MoveMailboxes { moves } => moves.first().and_then(|moved| address(&moved.from)),
+        Change::PutLeaver { address: a, .. } | Change::DeleteLeaver { address: a } => address(a),
         Change::PutEntry { key, .. } | Change::DeleteEntry { key } => Some(key.0.clone()),
         Change::PutDeparted { namespace, .. } | Change::DeleteConnection { namespace, .. } => Some(namespace.clone()),
         // A token is noted when its resource is planned, whoever gave the occasion.

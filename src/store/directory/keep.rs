@@ -108,17 +108,18 @@ const HOLD: &str = "
 UPDATE mailroster.leaver l SET held = true
 WHERE l.namespace = $1 AND l.connection = $2 AND l.cleared_at IS NULL AND NOT l.held AND $3::jsonb IS NOT NULL";
 
+// Only what was seen: the entry that has the address, and the exchange, of that plan.
 const SAME_HOLDERS: [&str; 3] = [
     "INSERT INTO mailroster.audit (actor, subject, action, reason, before, after)
      SELECT 'DirectoryConnection/' || $1 || '/' || $2, 'address ' || a.canonical, 'Updated', 'SameHolder',
             jsonb_build_object('holder_since', a.holder_since), jsonb_build_object('holder_since', NULL)
-     FROM jsonb_array_elements_text($3->'holders') AS h(address) JOIN mailroster.address a ON a.canonical = h.address
+     FROM jsonb_array_elements($3->'holders') AS h(pair) JOIN mailroster.address a ON a.canonical = h.pair->>0 AND coalesce(a.entry, '') = h.pair->>1
      WHERE a.namespace = $1 AND a.connection = $2 AND a.holder_since IS NOT NULL",
-    "UPDATE mailroster.address a SET holder_since = NULL FROM jsonb_array_elements_text($3->'holders') AS h(address)
-     WHERE a.canonical = h.address AND a.namespace = $1 AND a.connection = $2 AND a.holder_since IS NOT NULL",
+    "UPDATE mailroster.address a SET holder_since = NULL FROM jsonb_array_elements($3->'holders') AS h(pair)
+     WHERE a.canonical = h.pair->>0 AND coalesce(a.entry, '') = h.pair->>1 AND a.namespace = $1 AND a.connection = $2 AND a.holder_since IS NOT NULL",
     "UPDATE mailroster.entry e SET exchange = 'Approved', digest = NULL
-     FROM jsonb_array_elements_text($3->'exchanges') AS x(address) JOIN mailroster.address a ON a.canonical = x.address
-     WHERE e.address_id = a.id AND e.namespace = $1 AND e.connection = $2 AND e.exchange = 'Held'",
+     FROM jsonb_array_elements($3->'exchanges') AS x(pair) JOIN mailroster.address a ON a.canonical = x.pair->>0
+     WHERE e.address_id = a.id AND e.exchange_to = x.pair->>1 AND e.namespace = $1 AND e.connection = $2 AND e.exchange = 'Held'",
 ];
 
 const HANDLED: &str = "

@@ -117,8 +117,12 @@ async fn l8_two_who_exchange_addresses_keep_them_until_somebody_says_yes() {
     // Another run changes nothing of that, and neither does the other plan's hash.
     corp.run().await;
     corp.store(names, "anna@acme.example anna, bert@acme.example bert").await;
+    lock(&corp, "anna@acme.example").await;
     corp.approve("corp", "heldHolders", 2).await;
     corp.store(names, "anna@acme.example bert, bert@acme.example anna").await;
+    let locked = "SELECT string_agg(a.canonical, ' ') FROM mailroster.logon l JOIN mailroster.address a ON a.id = l.address_id WHERE l.locked_until IS NOT NULL";
+    corp.store(locked, "bert@acme.example").await;
+    corp.tenant.database.move_clock(1_000).await;
     corp.store(OPENS, "bert@acme.example").await;
     corp.store(HELPS, "bert@acme.example").await;
     corp.store(READS, "anna@acme.example>bert@acme.example bert@acme.example>info@acme.example").await;

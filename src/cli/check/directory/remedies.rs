@@ -81,7 +81,7 @@ pub(crate) fn of(reason: Reason) -> Option<&'static str> {
             "Nothing, if you meant it: the second complete run agrees, and from then on absence counts again. Ask for it with `requestedAt`."
         }
         Reason::ServerSwitched => {
-            "Nothing: a second complete run on that server agrees. If servers take turns all the time, put the one that is always there first in `spec.urls`."
+            "Another server answered, or one that lags behind the last one or was restored: until a second complete run there agrees only additions and disables are taken from it. Nothing to do. If servers take turns all the time, put the one that is always there first in `spec.urls`."
         }
         _ => return None,
     })

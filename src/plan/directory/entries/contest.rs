@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Arrival, Place, is_used};
+use super::{Arrival, Place, disable, is_used};
 use crate::model::{CanonicalAddress, EntryId, Kind, Rank, ResourceKey};
 use crate::plan::directory::Found;
 use crate::plan::directory::rows::EntryRow;
@@ -28,7 +28,7 @@ pub(super) fn decide<'a>(w: &mut Working<'_>, place: &Place<'_>, found: &Found, 
     let here: BTreeSet<_> = arrivals.iter().map(|arrival| arrival.id.clone()).collect();
     for arrival in &arrivals {
         let carried = |address: &CanonicalAddress| carrier(w, place, address) == Carrier::Entry(arrival.id.clone());
-        for address in names(arrival) {
+        for address in names(arrival).filter(|address| may_want(w, place, arrival, address)) {
             claims.entry(address.clone()).or_default().push((arrival.rank(address), !carried(address), arrival.id.clone()));
         }
     }
@@ -53,9 +53,7 @@ pub(super) fn decide<'a>(w: &mut Working<'_>, place: &Place<'_>, found: &Found, 
                     let mailbox = w.before.entries.get(&place.entry(&holder)).filter(|entry| entry.address.as_ref() == Some(address));
                     let theirs = mailbox.map_or(Rank::Proxy, |entry| entry.rank);
                     let as_mailbox = arrival.primary.canonical() == address;
-                    // A mailbox in use, or with aliases, becomes nobody's alias by a directory's word (L1, L2).
-                    let free = !is_used(w, address) && w.next.links.aliases_of(address).next().is_none();
-                    if (mailbox.is_none() || as_mailbox || free) && mine.is_some_and(|claim| claim.0 < theirs) {
+                    if mine.is_some_and(|claim| claim.0 < theirs) {
                         // It wants the address at each run from now on.
                         let what = if mailbox.is_some() { "which has it by mail alone" } else { "whose alias it was" };
                         w.run.report(format!("{}: takes {address} from entry {holder}, {what}", arrival.entry.dn));
@@ -64,6 +62,7 @@ pub(super) fn decide<'a>(w: &mut Working<'_>, place: &Place<'_>, found: &Found, 
                             entry.address.take_if(|theirs| theirs == address && !as_mailbox);
                         }
                         if !as_mailbox && let Some(row) = w.next.addresses.get_mut(address) {
+                            row.archive_start = Some(w.now.to_zoned(jiff::tz::TimeZone::UTC).date());
                             row.directory.get_or_insert_default().entry = None;
                         }
                     } else {
@@ -71,7 +70,9 @@ pub(super) fn decide<'a>(w: &mut Working<'_>, place: &Place<'_>, found: &Found, 
                     }
                 }
                 _ => {
-                    if let Some(claim) = best(address).filter(|claim| claim.2 != arrival.id) {
+                    if mine.is_none() {
+                        lost.insert(address.clone(), "another mailbox".to_owned());
+                    } else if let Some(claim) = best(address).filter(|claim| claim.2 != arrival.id) {
                         lost.insert(address.clone(), format!("entry {}", claim.2));
                     }
                 }
@@ -83,7 +84,11 @@ pub(super) fn decide<'a>(w: &mut Working<'_>, place: &Place<'_>, found: &Found, 
         arrival.unfinished |= !lost.is_empty();
         arrival.aliases.retain(|alias| !lost.contains_key(alias.canonical()));
         if lost.contains_key(arrival.primary.canonical()) {
-            // What it has stays; it is looked at again at each run, and as soon as another connection misses somebody (Y8).
+            // What it has stays, but for what shuts it at once (Y4); it is looked at again at each run, and as soon as another connection
+            // misses somebody (Y8).
+            if let Some(address) = arrival.before.as_ref().and_then(|before| before.address.clone()) {
+                disable(w, place, &arrival, &address);
+            }
             let before = arrival.before.unwrap_or(EntryRow {
                 digest: None,
                 signs: arrival.entry.signs,
@@ -101,6 +106,15 @@ pub(super) fn decide<'a>(w: &mut Working<'_>, place: &Place<'_>, found: &Found, 
 
 fn names<'a>(arrival: &'a Arrival<'_>) -> impl Iterator<Item = &'a CanonicalAddress> {
     std::iter::once(arrival.primary).chain(arrival.aliases.iter().copied()).map(crate::model::Address::canonical)
+}
+
+/// A mailbox of another entry that is in use, or has aliases, becomes nobody's alias by a directory's word (L1, L2).
+fn may_want(w: &Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>, address: &CanonicalAddress) -> bool {
+    if arrival.primary.canonical() == address || w.before.links.get(address).is_some() {
+        return true;
+    }
+    let theirs = matches!(carrier(w, place, address), Carrier::Entry(holder) if holder != arrival.id);
+    !theirs || (!is_used(w, address) && w.next.links.aliases_of(address).next().is_none())
 }
 
 /// Whether another entry of this connection, not read in this plan, carries the address: it may yet come without it.

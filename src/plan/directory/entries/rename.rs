@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use super::{Arrival, Place};
-use crate::model::{CanonicalAddress, EntryId, Rank};
+use super::{Arrival, Place, Rank, obstacle};
+use crate::model::{CanonicalAddress, EntryId, Kind};
 use crate::plan::addresses;
-use crate::plan::directory::leavers::by;
+use crate::plan::directory::leavers::{by, with_side};
 use crate::plan::directory::rows::{EntryRow, Exchange};
-use crate::plan::observed::LinkRow;
+use crate::plan::observed::{CredentialRow, DelegationRow, LinkRow, Wait, WaitAction};
 use crate::plan::subject::Subject;
-use crate::plan::working::Working;
+use crate::plan::working::{Move, Working};
 
-/// Carries out the renames among the arrivals. Those that exchange addresses in one run are held back until somebody said yes.
+/// Who goes from where to where.
+type Renames = BTreeMap<EntryId, (CanonicalAddress, CanonicalAddress)>;
+
+/// Carries out the renames among the arrivals. Those that exchange addresses in one run are held back until somebody said yes to just that.
 pub(super) fn settle(w: &mut Working<'_>, place: &Place<'_>, arrivals: &mut Vec<Arrival<'_>>) {
-    let renames: BTreeMap<EntryId, (CanonicalAddress, CanonicalAddress)> = arrivals
+    let renames: Renames = arrivals
         .iter()
         .filter_map(|arrival| {
             let (from, to) = (arrival.before.as_ref()?.address.clone()?, arrival.primary.canonical().clone());
@@ -23,77 +26,107 @@ pub(super) fn settle(w: &mut Working<'_>, place: &Place<'_>, arrivals: &mut Vec<
     if renames.is_empty() {
         return;
     }
-    let held: Vec<_> = arrivals.iter().filter(|arrival| in_cycle(&renames, &arrival.id)).map(|arrival| arrival.id.clone()).collect();
+    let approved: Vec<_> = arrivals.iter().filter(|arrival| is_approved(arrival)).map(|arrival| arrival.id.clone()).collect();
     arrivals.retain(|arrival| {
-        let waits = held.contains(&arrival.id) && arrival.before.as_ref().and_then(|row| row.exchange) != Some(Exchange::Approved);
+        let ring = ring(&renames, &arrival.id);
+        let waits = ring.iter().any(|id| !approved.contains(id));
         if waits {
             let to = arrival.primary.canonical();
             w.run.report(format!("{}: exchanges its address with that of another entry ({to}); it waits for a yes", arrival.entry.dn));
-            let row = EntryRow { digest: None, exchange: Some(Exchange::Held), ..arrival.before.clone().unwrap_or_else(blank) };
-            w.next.entries.insert(place.entry(&arrival.id), row);
+            let exchange = Exchange { to: to.clone(), approved: is_approved(arrival) };
+            let before = arrival.before.clone().unwrap_or_else(|| blank(arrival));
+            w.next.entries.insert(place.entry(&arrival.id), EntryRow { digest: None, exchange: Some(exchange), ..before });
         }
         !waits
     });
     // All leave before anybody arrives: addresses may change hands in a chain. Once in a plan: a second exchange would undo the first.
-    let going: Vec<_> = arrivals.iter().filter_map(|arrival| Some((arrival.id.clone(), renames.get(&arrival.id)?.clone()))).collect();
-    let going: Vec<_> = going.into_iter().filter(|(_, pair)| !w.moved.contains(pair)).collect();
-    let bundles: Vec<_> = going.iter().map(|(_, (from, _))| take(w, from)).collect();
-    for ((id, (from, _)), bundle) in going.iter().zip(bundles) {
-        let exchanged = held.contains(id);
-        let Some(arrival) = arrivals.iter().find(|arrival| arrival.id == *id) else { continue };
-        give(w, place, arrival, from, bundle, exchanged);
-    }
-}
-
-fn blank() -> EntryRow {
-    EntryRow { digest: None, signs: crate::model::Signs::default(), address: None, rank: Rank::default(), exchange: None }
-}
-
-/// Whether each of a ring of entries goes to where the next one comes from.
-fn in_cycle(renames: &BTreeMap<EntryId, (CanonicalAddress, CanonicalAddress)>, id: &EntryId) -> bool {
-    let holder_of: BTreeMap<_, _> = renames.iter().map(|(holder, (from, _))| (from, holder)).collect();
-    let mut next = renames.get(id).and_then(|(_, to)| holder_of.get(to));
-    for _ in 0..renames.len() {
-        match next {
-            None => return false,
-            Some(holder) if *holder == id => return true,
-            Some(holder) => next = renames.get(*holder).and_then(|(_, to)| holder_of.get(to)),
+    let mut going = Vec::new();
+    for arrival in arrivals.iter() {
+        let Some((from, to)) = renames.get(&arrival.id) else { continue };
+        let refused = w.next.addresses.shared(to).is_some_and(|row| obstacle(w, arrival, &row).is_some());
+        if !refused && !w.moved.iter().any(|done| done.from == *from && done.to == *to) {
+            going.push((arrival, from, !ring(&renames, &arrival.id).is_empty()));
         }
     }
-    false
+    let people: Vec<_> = going.iter().map(|(_, from, _)| take(w, from)).collect();
+    for ((arrival, from, exchanged), person) in going.into_iter().zip(people) {
+        give(w, place, arrival, from, person, exchanged);
+    }
 }
 
-/// What goes along with a person, but for what the store moves itself.
-struct Bundle {
+fn is_approved(arrival: &Arrival<'_>) -> bool {
+    let exchange = arrival.before.as_ref().and_then(|row| row.exchange.as_ref());
+    exchange.is_some_and(|exchange| exchange.approved && exchange.to == *arrival.primary.canonical())
+}
+
+fn blank(arrival: &Arrival<'_>) -> EntryRow {
+    EntryRow { digest: None, signs: arrival.entry.signs, address: None, rank: Rank::default(), exchange: None }
+}
+
+/// The entries each of which goes to where the next one comes from, this one among them. Empty: it is in no such ring.
+fn ring(renames: &Renames, id: &EntryId) -> Vec<EntryId> {
+    let holder_of: BTreeMap<_, _> = renames.iter().map(|(holder, (from, _))| (from, holder)).collect();
+    let mut ring = vec![id.clone()];
+    let mut next = renames.get(id).and_then(|(_, to)| holder_of.get(to));
+    while let Some(holder) = next {
+        if *holder == id {
+            return ring;
+        }
+        if ring.contains(holder) {
+            break;
+        }
+        ring.push((*holder).clone());
+        next = renames.get(*holder).and_then(|(_, to)| holder_of.get(to));
+    }
+    Vec::new()
+}
+
+/// What goes along with a person, but for what the store moves itself ([`Move`]).
+struct Person {
     smtp_submission: bool,
     pop: bool,
     archive_start: Option<jiff::civil::Date>,
     unlocked_at: Option<jiff::Timestamp>,
     codes_reset_at: Option<jiff::Timestamp>,
     disabled: bool,
+    /// Their logon was shut for nobody declared the address any more (P6), or is about to be.
+    shut: bool,
+    shutting: Option<Wait>,
+    /// Rights were withheld from whoever this is (Y1), and still are.
+    holder_since: Option<jiff::Timestamp>,
+    credential: Option<CredentialRow>,
     role: Option<(String, String)>,
-    delegations: Vec<((CanonicalAddress, CanonicalAddress), crate::plan::observed::DelegationRow)>,
+    delegations: Vec<((CanonicalAddress, CanonicalAddress), DelegationRow)>,
     links: Vec<(CanonicalAddress, LinkRow)>,
 }
 
-fn take(w: &mut Working<'_>, from: &CanonicalAddress) -> Bundle {
+fn take(w: &mut Working<'_>, from: &CanonicalAddress) -> Person {
     let row = w.next.addresses.shared(from);
     let pairs = w.next.delegations.naming(from);
     let aliases: Vec<_> = w.next.links.aliases_of(from).cloned().collect();
-    Bundle {
-        smtp_submission: row.as_ref().is_some_and(|row| row.smtp_submission),
-        pop: row.as_ref().is_some_and(|row| row.pop),
-        archive_start: row.as_ref().and_then(|row| row.archive_start),
-        unlocked_at: row.as_ref().and_then(|row| row.unlocked_at),
-        codes_reset_at: row.as_ref().and_then(|row| row.codes_reset_at),
-        disabled: row.as_ref().is_some_and(|row| row.disabled),
+    let holder_since = row.as_ref().and_then(|row| row.directory.as_ref()?.holder_since);
+    if holder_since.is_some() {
+        with_side(w, from, |side| side.holder_since = None);
+    }
+    let row = row.as_deref();
+    Person {
+        smtp_submission: row.is_some_and(|row| row.smtp_submission),
+        pop: row.is_some_and(|row| row.pop),
+        archive_start: row.and_then(|row| row.archive_start),
+        unlocked_at: row.and_then(|row| row.unlocked_at),
+        codes_reset_at: row.and_then(|row| row.codes_reset_at),
+        disabled: row.is_some_and(|row| row.disabled),
+        shut: row.is_some_and(|row| row.shut),
+        shutting: w.next.waiting.remove(&(from.clone(), WaitAction::Shut)),
+        holder_since,
+        credential: w.next.credentials.remove(from),
         role: w.next.members.remove(from),
         delegations: pairs.into_iter().filter_map(|pair| Some((pair.clone(), w.next.delegations.remove(&pair)?))).collect(),
         links: aliases.into_iter().filter_map(|alias| Some((alias.clone(), w.next.links.remove(&alias)?))).collect(),
     }
 }
 
-fn give(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>, from: &CanonicalAddress, bundle: Bundle, exchanged: bool) {
+fn give(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>, from: &CanonicalAddress, person: Person, exchanged: bool) {
     let to = arrival.primary.canonical();
     const RENAMED: &str = "AddressRenamed";
     // The new address may have been an alias so far.
@@ -105,36 +138,52 @@ fn give(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>, from: &Ca
         None => addresses::new_row(w, arrival.primary, &place.key.namespace, "Directory"),
     };
     row.is_alias = false;
-    // After an exchange what is declared for the address is still meant for the one who left it.
-    let declared = row.owner.is_some() && !exchanged;
-    if !declared {
-        (row.smtp_submission, row.pop, row.disabled) = (bundle.smtp_submission, bundle.pop, bundle.disabled);
-        row.archive_start = bundle.archive_start.or(row.archive_start);
+    // After an exchange what is declared for the address is still meant for the one who left it. Otherwise what the resource declares is put
+    // right in the next round of this plan, unless it is frozen (C8).
+    let owner = row.owner.as_deref().filter(|_| !exchanged);
+    let declared = owner.is_some();
+    let frozen =
+        owner.and_then(|owner| w.resource(Kind::EmailAddress, &row.namespace, owner)).is_some_and(|owner| owner.active().is_none());
+    if !frozen {
+        (row.smtp_submission, row.pop, row.disabled) = (person.smtp_submission, person.pop, person.disabled);
     }
-    (row.unlocked_at, row.codes_reset_at) = (bundle.unlocked_at, bundle.codes_reset_at);
-    if exchanged {
-        // Somebody said yes to the exchange; the archive stays with the address, and what is older is another's.
+    if !declared {
+        row.shut = person.shut;
+        row.archive_start = person.archive_start.or(row.archive_start);
+    }
+    (row.unlocked_at, row.codes_reset_at) = (person.unlocked_at, person.codes_reset_at);
+    let is_anothers = row.entry().is_some_and(|entry| *entry != arrival.id);
+    if exchanged || is_anothers {
+        // The archive stays with the address, and what is older is another's.
         row.archive_start = Some(w.now.to_zoned(jiff::tz::TimeZone::UTC).date());
-        row.directory.get_or_insert_default().entry = Some(arrival.id.clone());
+    }
+    if exchanged || person.holder_since.is_some() {
+        let side = row.directory.get_or_insert_default();
+        (side.entry, side.holder_since) = (Some(arrival.id.clone()), person.holder_since);
     }
     w.next.addresses.insert(to.clone(), row);
+    if let Some(wait) = person.shutting.filter(|_| !declared) {
+        w.next.waiting.insert((to.clone(), WaitAction::Shut), wait);
+    }
     w.because(Subject::Address(to.clone()), by(place.key, RENAMED));
     w.because(Subject::Address(from.clone()), by(place.key, RENAMED));
-    if let Some(credential) = w.next.credentials.get(from).cloned()
-        && !(declared && w.next.credentials.contains_key(to))
-    {
-        w.next.credentials.remove(from);
-        w.next.credentials.insert(to.clone(), credential);
+    // A declared password stays where it is declared.
+    let keeps = declared && w.next.credentials.contains_key(to);
+    match person.credential {
+        _ if keeps => {}
+        Some(credential) => drop(w.next.credentials.insert(to.clone(), credential)),
+        // What opened the address for another one opens it no more; in an exchange that went along with its person.
+        None => drop(w.next.credentials.remove(to)),
     }
-    w.moved.push((from.clone(), to.clone()));
-    if let Some(role) = bundle.role {
+    w.moved.push(Move { from: from.clone(), to: to.clone(), credential: !keeps });
+    if let Some(role) = person.role {
         w.next.members.insert(to.clone(), role);
         for address in [from, to] {
             w.because(Subject::Member(address.clone()), by(place.key, RENAMED));
         }
     }
     let renamed = |address: CanonicalAddress| if address == *from { to.clone() } else { address };
-    for ((reader, mailbox), delegation) in bundle.delegations {
+    for ((reader, mailbox), delegation) in person.delegations {
         w.because(Subject::Pair(reader.clone(), mailbox.clone()), by(place.key, RENAMED));
         let pair = (renamed(reader), renamed(mailbox));
         w.because(Subject::Pair(pair.0.clone(), pair.1.clone()), by(place.key, RENAMED));
@@ -142,7 +191,7 @@ fn give(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>, from: &Ca
             w.next.delegations.insert(pair, delegation);
         }
     }
-    for (alias, link) in bundle.links {
+    for (alias, link) in person.links {
         if alias == *to {
             w.because(Subject::Link(alias), by(place.key, "BecamePrimary"));
             continue;

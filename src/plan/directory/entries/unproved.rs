@@ -1,11 +1,9 @@
 //! Entries of a server that no complete run agrees with yet (SPEC Y11): it may be behind, restored, or another directory. What only adds is
 //! taken from it, for mail must not be refused, and whoever it says is disabled; all else waits for a run that agrees.
 
-use super::{Arrival, Place, Rank, link};
-use crate::model::{Account, Address};
-use crate::plan::directory::leavers::{by, with_side};
+use super::{Arrival, Place, Rank, disable, link};
+use crate::model::Address;
 use crate::plan::directory::rows::EntryRow;
-use crate::plan::subject::Subject;
 use crate::plan::working::Working;
 
 /// Takes what may be taken of entries that hold an address, or want one that is there. Those that are altogether new are left.
@@ -19,9 +17,7 @@ pub(super) fn take<'a>(w: &mut Working<'_>, place: &Place<'_>, arrivals: Vec<Arr
         arrival.unfinished = true;
         match holds {
             Some(address) => {
-                if place.declared.acknowledge_disabled && arrival.entry.account == Account::Disabled {
-                    disable(w, place, &arrival, &address);
-                }
+                disable(w, place, &arrival, &address);
                 for alias in free.into_iter().filter(|_| place.declared.link_aliases) {
                     link(w, place, alias, &address);
                 }
@@ -35,15 +31,6 @@ pub(super) fn take<'a>(w: &mut Working<'_>, place: &Place<'_>, arrivals: Vec<Arr
         }
     }
     new
-}
-
-fn disable(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>, address: &crate::model::CanonicalAddress) {
-    let row = w.next.addresses.get(address);
-    if row.is_some_and(|row| row.entry() == Some(&arrival.id) && !row.directory.as_ref().is_some_and(|side| side.directory_disabled)) {
-        with_side(w, address, |side| side.directory_disabled = true);
-        w.because(Subject::Address(address.clone()), by(place.key, "DirectoryChanged"));
-    }
-    w.run.settled.push(address.clone());
 }
 
 /// What was last read of it stays, but for its digest.

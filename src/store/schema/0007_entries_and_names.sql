@@ -1,6 +1,10 @@
 -- As what an entry has its address (Y3): compared when another entry comes with the same one.
 ALTER TABLE mailroster.entry ADD COLUMN rank text NOT NULL DEFAULT 'Primary' CHECK (rank IN ('Primary', 'Proxy', 'Mail'));
 
+-- Where an entry that exchanges its address with others is to go (L8). What was held before is found again by the next run.
+UPDATE mailroster.entry SET exchange = NULL, digest = NULL WHERE exchange IS NOT NULL;
+ALTER TABLE mailroster.entry ADD COLUMN exchange_to text, ADD CHECK ((exchange IS NULL) = (exchange_to IS NULL));
+
 -- The alias's name beside a link: whoever writes need not say it, and can't say another one. Thousands at once are looked at together, not
 -- one by one.
 DROP TRIGGER name_alias ON mailroster.link;
