@@ -36,6 +36,7 @@ pub(super) fn settle(w: &mut Working<'_>) {
         for kind in Kind::ALL {
             carry_out(w, namespace, kind);
         }
+        forget_in_time(w, namespace);
     }
 }
 
@@ -54,8 +55,6 @@ fn note(w: &mut Working<'_>, namespace: &str) {
         let forget = if ended { w.next.absences.get(&key).is_some_and(|absence| over(absence, w.now)) } else { anew || is_back(w, &key) };
         if forget {
             w.next.absences.remove(&key);
-        } else if let Some(at) = w.next.absences.get(&key).and_then(|absence| absence.ended_at) {
-            w.moments.push((at.saturating_add(DAY).unwrap_or(at), Subject::Absences(namespace.to_owned())));
         }
     }
     let missing: Vec<_> = w.desired.missing_in(namespace).cloned().collect();
@@ -138,6 +137,13 @@ fn carry_out(w: &mut Working<'_>, namespace: &str, kind: Kind) {
             w.moments.push((w.now.saturating_add(pause).unwrap_or(w.now), Subject::Absences(namespace.to_owned())));
         }
     }
+}
+
+/// What ended, in this plan too, is forgotten when its day is over.
+fn forget_in_time(w: &mut Working<'_>, namespace: &str) {
+    let ended = Kind::ALL.into_iter().flat_map(|kind| of(&w.next, kind, namespace)).filter_map(|(_, absence)| absence.ended_at);
+    let over: Vec<_> = ended.map(|at| (at.saturating_add(DAY).unwrap_or(at), Subject::Absences(namespace.to_owned()))).collect();
+    w.moments.extend(over);
 }
 
 /// max(2, maxPercent of that kind's rows in the namespace).

@@ -2,6 +2,7 @@
 
 use super::world::{World, check};
 use crate::model::Kind;
+use crate::plan::Subject;
 use crate::plan::observed::WaitAction;
 
 const HOUR: i64 = 3_600;
@@ -66,6 +67,18 @@ fn u6_after_a_day_an_address_counts_as_deleted_with_retain_and_rights_are_revoke
     assert_eq!(world.observed.absences.len(), 4);
     world.advance(DAY);
     assert_eq!(world.observed.absences.len(), 0);
+}
+
+/// The engine plans once and asks again when the plan says so: what only a second plan said was never heard.
+#[test]
+fn u6_the_very_plan_that_ends_a_resource_asks_to_forget_it_after_a_day() {
+    let mut world = tenant(1);
+    world.vanish("InternalDomain/x");
+    world.now += jiff::SignedDuration::from_hours(24);
+    world.count();
+    let plan = crate::plan::plan(&world.desired, &world.observed, world.now);
+    let tomorrow = world.now + jiff::SignedDuration::from_hours(24);
+    assert!(plan.moments.contains(&(tomorrow, Subject::Absences("acme".to_owned()))), "{:?}", plan.moments);
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! is left out). An entry `metadata` inside goes beside the spec: `creationTimestamp`, `generation`, `annotations`, `finalizers`,
 //! `deletionTimestamp`, `uid`, and `password` for what the Secret offers. A finalizer is there wherever the kind wants one.
 //!
-//! Whatever a test does, [`World::settle`] holds the plan to properties 3, 5 and 7: no change fails, and the next plan has nothing to add.
+//! Whatever a test does, [`World::settle`] holds the plan to properties 3, 5 and 7: no change fails, and the next plan has nothing to add,
+//! no moment either.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -265,6 +266,10 @@ impl World {
                 }
                 let repeated = again.verdicts.get(key).map(without_counts);
                 assert_eq!(repeated.as_ref(), Some(&without_counts(verdict)), "the verdict on {key} changes with nothing done");
+            }
+            for (at, subject) in again.moments.iter().filter(|(at, _)| *at > self.now) {
+                let asked = plan.moments.iter().any(|(first, of)| of == subject && first <= at);
+                assert!(asked, "{subject:?} has to be planned at {at}, and the plan did not say so; it did {:#?}", plan.changes);
             }
             released = self.release(&again);
             self.tell(plan, &mut first);
