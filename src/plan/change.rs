@@ -36,6 +36,9 @@ pub enum Change {
     },
     DeleteMember {
         address: CanonicalAddress,
+        /// The role that it was in, which may name it no more.
+        namespace: String,
+        role: String,
     },
     DeleteDelegation {
         reader: CanonicalAddress,
@@ -78,11 +81,14 @@ pub enum Change {
     PutWait {
         address: CanonicalAddress,
         action: WaitAction,
+        /// Of a link to be removed: who waits for this address to be free is told that it is about to be, or is not.
+        primary: Option<CanonicalAddress>,
         wait: Wait,
     },
     DeleteWait {
         address: CanonicalAddress,
         action: WaitAction,
+        primary: Option<CanonicalAddress>,
     },
     /// Counts an end against the guard for an hour (U4).
     PutDone {
@@ -255,8 +261,8 @@ pub(super) fn difference(w: &Working<'_>) -> (Vec<Change>, Vec<Audit>) {
     domains(w, &mut d);
     compare(&before.members, &after.members, |address, old, new| {
         d.tell(w, Subject::Member(address.clone()), Record::Member, old, new);
-        if old.is_some() {
-            d.add(3, Change::DeleteMember { address: address.clone() });
+        if let Some((namespace, role)) = old {
+            d.add(3, Change::DeleteMember { address: address.clone(), namespace: namespace.clone(), role: role.clone() });
         }
         if let Some((namespace, role)) = new {
             d.add(6, Change::PutMember { address: address.clone(), namespace: namespace.clone(), role: role.clone() });
@@ -340,9 +346,11 @@ fn domains(w: &Working<'_>, d: &mut Difference) {
 fn bookkeeping(w: &Working<'_>, d: &mut Difference) {
     compare(&w.before.waiting, &w.next.waiting, |(address, action), _, new| {
         let (address, action) = (address.clone(), *action);
+        let link = [&w.before.links, &w.next.links].into_iter().find_map(|links| links.get(&address));
+        let primary = link.filter(|_| action == WaitAction::Unlink).map(|link| link.primary.clone());
         match new {
-            Some(wait) => d.add(7, Change::PutWait { address, action, wait: *wait }),
-            None if w.next.addresses.contains_key(&address) => d.add(7, Change::DeleteWait { address, action }),
+            Some(wait) => d.add(7, Change::PutWait { address, action, primary, wait: *wait }),
+            None if w.next.addresses.contains_key(&address) => d.add(7, Change::DeleteWait { address, action, primary }),
             None => {} // went with the address
         }
     });
@@ -427,9 +435,10 @@ impl Change {
             | Self::ConsumeTransfer { domain } => {
                 vec![Subject::Domain(domain.clone())]
             }
-            Self::DeleteMember { address } | Self::PutMember { address, .. } => {
-                vec![Subject::Member(address.clone())]
+            Self::DeleteMember { address, namespace, role } => {
+                vec![Subject::Member(address.clone()), Subject::Role(namespace.clone(), role.clone())]
             }
+            Self::PutMember { address, .. } => vec![Subject::Member(address.clone())],
             Self::PutDelegation { reader, mailbox, .. } => vec![Subject::Pair(reader.clone(), mailbox.clone())],
             // Without its last right a mailbox may become an alias (L2).
             Self::DeleteDelegation { reader, mailbox } => {

@@ -246,6 +246,13 @@ pub struct RoleDeclared {
     pub invalid: BTreeMap<String, String>,
 }
 
+impl RoleDeclared {
+    #[must_use]
+    pub fn is_super(&self) -> bool {
+        self.built_in.as_deref() == Some("SuperAdministrator")
+    }
+}
+
 /// The action annotations of a resource (C6), by the last part of their name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Actions(pub BTreeMap<Action, String>);

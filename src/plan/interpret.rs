@@ -25,7 +25,7 @@ impl Observed {
             Change::PutDomain { domain, row } => {
                 self.domains.insert(domain.clone(), row.clone());
             }
-            Change::DeleteMember { address } => {
+            Change::DeleteMember { address, .. } => {
                 self.members.remove(address);
             }
             Change::DeleteDelegation { reader, mailbox } => {
@@ -75,10 +75,10 @@ impl Observed {
                 }
             }
             Change::PutCredential { address, password } => self.put_credential(address, password)?,
-            Change::PutWait { address, action, wait } => {
+            Change::PutWait { address, action, wait, .. } => {
                 self.waiting.insert((address.clone(), *action), *wait);
             }
-            Change::DeleteWait { address, action } => {
+            Change::DeleteWait { address, action, .. } => {
                 self.waiting.remove(&(address.clone(), *action));
             }
             Change::PutHandled { key, action, token } => {

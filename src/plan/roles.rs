@@ -81,7 +81,7 @@ fn settle_row(w: &mut Working<'_>, resource: &Resource, declared: &RoleDeclared)
 
 /// Whether the row is still the super administrators' although the resource declares another role (R2).
 fn changes_super(w: &Working<'_>, id: &(String, String), declared: &RoleDeclared) -> bool {
-    w.next.roles.get(id).is_some_and(RoleRow::is_super) && declared.built_in.as_deref() != Some("SuperAdministrator")
+    w.next.roles.get(id).is_some_and(RoleRow::is_super) && !declared.is_super()
 }
 
 fn add_members(w: &mut Working<'_>, resource: &Resource, declared: &RoleDeclared) {

@@ -4,15 +4,15 @@
 //! and under guards (whatever waits or is to be learned in its domains is in it, which only the store can tell; whoever reads the rows
 //! adds those addresses as subjects and closes the slice once more).
 
+mod concerned;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::change::Change;
 use super::desired::{Action, Declared, Desired, Resource};
 use super::keys::Keys;
-use super::observed::LinkRow;
 use super::subject::Subject;
 use crate::model::{Address, CanonicalAddress, DomainName, Kind, ResourceKey};
 
@@ -255,34 +255,6 @@ impl Roster {
         self.claimants(subject).chain(referring).chain(own).cloned().collect()
     }
 
-    /// For whom changes may matter that were not planned with them: everybody who looks at their subjects. But what is new of an address may
-    /// be so to its claimants alone; and that a primary has one more alias, or one less, concerns who tells of its aliases and who wants to
-    /// make an alias of it, not its thousand others.
-    #[must_use]
-    pub fn concerned(&self, changes: &[Change]) -> BTreeSet<ResourceKey> {
-        let (mut claimed, mut looked_at) = (BTreeSet::new(), BTreeSet::new());
-        for change in changes {
-            match change {
-                Change::PutAddress { address, outward: false, .. } => {
-                    claimed.insert(Subject::Address(address.clone()));
-                }
-                Change::PutLink { alias, row: LinkRow { primary, .. } } | Change::DeleteLink { alias, primary } => {
-                    looked_at.insert(Subject::Link(alias.clone()));
-                    claimed.extend([Subject::Address(primary.clone()), Subject::Link(primary.clone())]);
-                }
-                // Every row of it goes along, in view or not.
-                Change::TransferDomain { domain, .. } => {
-                    let lies_in_it = |subject: &&Subject| subject.addresses().iter().any(|address| address.is_in(domain));
-                    looked_at.extend(self.claims.keys().chain(self.references.keys()).filter(lies_in_it).cloned());
-                    looked_at.insert(Subject::Domain(domain.clone()));
-                }
-                _ => looked_at.extend(change.subjects()),
-            }
-        }
-        let claimants = claimed.iter().flat_map(|subject| self.claimants(subject)).cloned();
-        looked_at.iter().flat_map(|subject| self.dependents(subject)).chain(claimants).collect()
-    }
-
     /// Who has to be planned because of a subject that a resource of the batch owns, besides its claimants. Whoever names an address is
     /// told when its row changes: there may be thousands of them.
     #[must_use]
@@ -303,15 +275,6 @@ impl Roster {
                 _ => None,
             })
             .collect()
-    }
-
-    /// The domains whose end (D2) or handover (D1) may have waited for just these changes.
-    #[must_use]
-    pub fn domains_waiting_for(&self, changes: &[Change]) -> BTreeSet<ResourceKey> {
-        let subjects: BTreeSet<_> = changes.iter().flat_map(Change::subjects).collect();
-        let domains: BTreeSet<_> = subjects.iter().flat_map(Subject::addresses).map(|a| Subject::Domain(a.domain())).collect();
-        let waits = |key: &&ResourceKey| self.resources.get(*key).is_some_and(|resource| resource.waits_for_rows());
-        domains.iter().flat_map(|domain| self.claimants(domain)).filter(waits).cloned().collect()
     }
 
     /// Domains above and below that somebody claims.

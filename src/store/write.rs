@@ -189,7 +189,7 @@ fn row(change: &Change) -> Value {
         Change::TransferDomain { domain, from, to } => json!({"domain": domain.as_str(), "from_namespace": from, "to_namespace": to}),
         Change::PutDomain { domain, row } => merge(row, json!({"name": domain.as_str(), "keys": domain.keys()})),
         Change::DeleteDomain { domain } | Change::ConsumeTransfer { domain } => json!({"domain": domain.as_str()}),
-        Change::DeleteMember { address } | Change::ConsumeLearned { address } => json!({"address": address}),
+        Change::DeleteMember { address, .. } | Change::ConsumeLearned { address } => json!({"address": address}),
         Change::DeleteDelegation { reader, mailbox } => json!({"reader": reader, "mailbox": mailbox}),
         Change::DeleteLink { alias, .. } => json!({"alias": alias}),
         Change::PutAddress { .. } | Change::PutLink { .. } | Change::PutEntry { .. } | Change::MoveMailboxes { .. } => Value::Null,
@@ -203,10 +203,10 @@ fn row(change: &Change) -> Value {
             "never_expires": password.never_expires, "history": password.history,
             "fingerprint": crate::model::hex(&password.fingerprint),
         }),
-        Change::PutWait { address, action, wait } => {
+        Change::PutWait { address, action, wait, .. } => {
             json!({"address": address, "action": action.as_str(), "since": wait.since, "held": wait.held, "approved": wait.approved})
         }
-        Change::DeleteWait { address, action } => json!({"address": address, "action": action.as_str()}),
+        Change::DeleteWait { address, action, .. } => json!({"address": address, "action": action.as_str()}),
         Change::PutDone { address, action } => json!({"address": address, "domain": address.domain().as_str(), "action": action.as_str()}),
         Change::PutHandled { key, action, token } => {
             json!({"kind": key.kind.as_str(), "namespace": key.namespace, "name": key.name, "action": action.as_str(), "token": token})

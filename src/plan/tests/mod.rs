@@ -15,4 +15,5 @@ mod look;
 mod passwords;
 mod properties;
 mod rights;
+mod slice_cases;
 mod slices;

@@ -136,7 +136,7 @@ fn touches(before: &Observed, change: &Change) -> Option<String> {
         }
         Change::PutWait { address: a, .. } | Change::DeleteWait { address: a, .. } | Change::PutDone { address: a, .. } => address(a),
         Change::DeleteLink { alias, .. } | Change::PutLink { alias, .. } => address(alias),
-        Change::DeleteMember { address: a } | Change::PutMember { address: a, .. } => address(a),
+        Change::DeleteMember { address: a, .. } | Change::PutMember { address: a, .. } => address(a),
         Change::DeleteDelegation { mailbox, .. } | Change::PutDelegation { mailbox, .. } => address(mailbox),
         Change::PutDomain { domain, .. } | Change::DeleteDomain { domain } | Change::TransferDomain { domain, .. } => {
             before.domains.get(domain).map(|row| row.namespace.clone())
@@ -179,7 +179,7 @@ fn check_purges(world: &mut World) {
             let ends_now = plan.changes.iter().any(|change| matches!(change, Change::DeleteLink { alias, .. } if alias == name));
             assert!(before.reports.get(name).is_none_or(|r| r.held == 0) || ends_now, "mail of {name} is held");
         }
-        let leaves = plan.changes.iter().any(|change| matches!(change, Change::DeleteMember { address } if *address == root));
+        let leaves = plan.changes.iter().any(|change| matches!(change, Change::DeleteMember { address, .. } if *address == root));
         assert!(!before.members.contains_key(&root) || leaves, "{root} is an administrator");
     }
 }

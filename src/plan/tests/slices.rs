@@ -308,7 +308,8 @@ proptest! {
     }
 }
 
-fn play_both(steps: &[Step]) {
+/// Plays the steps by planning slices and by planning the whole world, and compares what comes of each.
+pub(super) fn play_both(steps: &[Step]) {
     let (mut whole, mut sliced) = (World::new(), Sliced::new());
     for (n, step) in steps.iter().enumerate() {
         whole.happen(step);
@@ -370,50 +371,4 @@ fn compare(whole: &mut World, sliced: &mut Sliced, after: &str) {
         let found = sliced.verdicts.get(key).map(without_counts);
         assert_eq!(found, Some(without_counts(verdict)), "{key} after {after}");
     }
-}
-
-/// The rows of a domain that changes hands are moved by the store, most of them in nobody's view.
-#[test]
-fn d1_a_handover_concerns_whoever_names_an_address_of_the_domain() {
-    let mut world = World::new();
-    world.put(
-        "InternalDomain/b/other: {domain: other.example, postmaster: info@acme.example}
-AdminRole/b/desk: {builtIn: HelpDesk, members: [info@acme.example]}
-AdminRole/b/else: {builtIn: HelpDesk, members: [info@other.example]}
-DelegateMailbox/b/pair: {reader: info@other.example, mailbox: cat@acme.example}",
-    );
-    let mut roster = Roster::default();
-    for resource in world.desired.resources.values() {
-        roster.insert(Resource::clone(resource));
-    }
-    let domain = DomainName::from_store("acme.example");
-    let found = roster.concerned(&[Change::TransferDomain { domain, from: "a".to_owned(), to: "b".to_owned() }]);
-    assert_eq!(found.into_iter().map(|key| key.name.clone()).collect::<Vec<_>>(), ["other", "pair", "desk"]);
-}
-
-#[test]
-fn d1_and_d2_what_ends_in_a_domain_concerns_its_handover_and_its_end_alone() {
-    let mut world = World::new();
-    world.put(
-        "InternalDomain/stays: {domain: stays.example, deletionPolicy: Delete}
-InternalDomain/retained: {domain: retained.example, metadata: {deletionTimestamp: '2026-03-01T12:00:00Z'}}
-InternalDomain/leaves: {domain: leaves.example, deletionPolicy: Delete, metadata: {deletionTimestamp: '2026-03-01T12:00:00Z'}}
-InternalDomain/moves: {domain: moves.example, metadata: {annotations: {transferTo: globex 1}}}",
-    );
-    let mut roster = Roster::default();
-    for resource in world.desired.resources.values() {
-        roster.insert(Resource::clone(resource));
-    }
-    let at = |domain: &str| super::world::address(&format!("info@{domain}.example"));
-    let waiting = |change: Change| {
-        let found = roster.domains_waiting_for(&[change]);
-        found.into_iter().map(|key| key.name.clone()).collect::<Vec<_>>()
-    };
-    assert!(waiting(Change::DeleteAddress { address: at("stays"), purge: false }).is_empty());
-    assert!(waiting(Change::DeleteAddress { address: at("retained"), purge: false }).is_empty());
-    assert_eq!(waiting(Change::DeleteAddress { address: at("leaves"), purge: false }), ["leaves"]);
-    assert_eq!(waiting(Change::DeleteMember { address: at("moves") }), ["moves"]);
-    // Either end of what joins two domains may be the one that moves.
-    assert_eq!(waiting(Change::DeleteDelegation { reader: at("stays"), mailbox: at("moves") }), ["moves"]);
-    assert_eq!(waiting(Change::DeleteLink { alias: at("stays"), primary: at("moves") }), ["moves"]);
 }
