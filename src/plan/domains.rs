@@ -118,51 +118,63 @@ fn act(w: &mut Working<'_>, resource: &Resource, domain: &DomainName) {
 
 /// D1: a domain goes to the namespace that its holder names, while a resource there waits for it, or that the command named.
 fn transfer(w: &mut Working<'_>) {
-    let mut wanted: Vec<(DomainName, String, Option<&Resource>)> = Vec::new();
-    for resource in w.desired.resources.values() {
-        if let Some(Declared::Domain(declared)) = resource.active()
-            && let Some(token) = resource.actions.0.get(&Action::TransferTo)
-            && w.next.handled.get(&(resource.key.clone(), Action::TransferTo)) != Some(token)
-            && let Some(to) = token.split_whitespace().next()
-            && w.next
-                .domains
-                .get(&declared.domain)
-                .is_some_and(|row| row.namespace == resource.key.namespace && row.owner.as_deref() == Some(resource.key.name.as_str()))
-        {
-            wanted.push((declared.domain.clone(), to.to_owned(), Some(resource)));
-        }
+    let annotated = w.desired.resources.values().filter(|resource| resource.actions.0.contains_key(&Action::TransferTo));
+    let annotated = annotated.filter_map(|resource| if let Some(Declared::Domain(d)) = resource.active() { Some(&d.domain) } else { None });
+    let domains: BTreeSet<_> = annotated.chain(w.next.transfers.keys()).cloned().collect();
+    for domain in domains {
+        hand_over(w, &domain);
     }
-    wanted.extend(w.next.transfers.iter().map(|(domain, to)| (domain.clone(), to.clone(), None)));
-    for (domain, to, resource) in wanted {
-        let subject = Subject::Domain(domain.clone());
-        let waits = w.claimants(&subject).iter().any(|taker| taker.key.namespace == to);
-        let blocked = w.next.transfer_blockers.get(&domain).is_some_and(|b| !b.is_empty());
-        let Some(row) = w.next.domains.get(&domain) else {
-            continue;
-        };
-        if row.namespace == to || (resource.is_some() && !waits) || blocked {
-            if row.namespace == to || (resource.is_none() && blocked) {
-                w.next.transfers.remove(&domain);
-            }
-            continue;
-        }
-        let from = row.namespace.clone();
-        if let Some(resource) = resource
-            && w.take_token(resource, Action::TransferTo).is_none()
-        {
-            continue; // older than the resource
-        }
-        w.next.transfers.remove(&domain);
-        let change = super::Change::TransferDomain { domain: domain.clone(), from, to };
-        let _ = w.next.apply(&change);
-        for (address, action) in w.next.waiting.keys().filter(|(a, _)| a.domain() == domain).cloned().collect::<Vec<_>>() {
-            w.unwait(&address, action);
-        }
-        match resource {
-            Some(resource) => w.by(subject, resource, "Transferred"),
-            None => w.by_rule(subject, "Transferred"),
-        }
+}
+
+/// Whoever takes a domain may hand it on by a token of its own. It goes to the last at once: those between are in nobody's way, and leave no
+/// trace on its rows. One that comes back has not moved.
+fn hand_over(w: &mut Working<'_>, domain: &DomainName) {
+    let subject = Subject::Domain(domain.clone());
+    let Some(row) = w.next.domains.get(domain) else {
+        return;
+    };
+    let (from, owner) = (row.namespace.clone(), row.owner.clone());
+    let claimants = w.claimants(&subject).to_vec();
+    let mut holder = claimants.iter().copied().find(|r| r.key.namespace == from && owner.as_deref() == Some(&r.key.name));
+    let (mut at, mut last) = (from.clone(), None);
+    while let Some((to, by)) = next_holder(w, domain, &at, holder, &claimants) {
+        holder = claimants.iter().copied().find(|resource| resource.key.namespace == to);
+        (at, last) = (to, by);
     }
+    if at == from {
+        return;
+    }
+    let change = super::Change::TransferDomain { domain: domain.clone(), from, to: at };
+    let _ = w.next.apply(&change);
+    for (address, action) in w.next.waiting.keys().filter(|(a, _)| a.domain() == *domain).cloned().collect::<Vec<_>>() {
+        w.unwait(&address, action);
+    }
+    match last {
+        Some(resource) => w.by(subject, resource, "Transferred"),
+        None => w.by_rule(subject, "Transferred"),
+    }
+}
+
+/// Where a domain goes from a namespace, and by whose token; None for the command.
+fn next_holder<'a>(
+    w: &mut Working<'_>,
+    domain: &DomainName,
+    at: &str,
+    holder: Option<&'a Resource>,
+    claimants: &[&Resource],
+) -> Option<(String, Option<&'a Resource>)> {
+    let blocked = w.next.transfer_blockers.get(domain).is_some_and(|blockers| !blockers.is_empty());
+    let named = |resource: &Resource| resource.actions.0.get(&Action::TransferTo)?.split_whitespace().next().map(str::to_owned);
+    if let Some((resource, to)) = holder.and_then(|resource| Some((resource, named(resource)?)))
+        && to != at
+        && !blocked
+        && claimants.iter().any(|taker| taker.key.namespace == to)
+        && w.take_token(resource, Action::TransferTo).is_some()
+    {
+        return Some((to, Some(resource)));
+    }
+    let to = w.next.transfers.remove(domain)?;
+    (to != at && !blocked).then_some((to, None))
 }
 
 /// D2: a domain whose resource is being deleted with Delete goes once nothing is left in it.

@@ -1,6 +1,6 @@
 //! Domains: claims, handing over, the end (SPEC D1 to D3, V4's PostmasterMissing).
 
-use super::world::{World, check};
+use super::world::{World, check, key};
 use crate::model::DomainName;
 
 const OLD: &str = "metadata: {creationTimestamp: 2026-01-01T00:00:00Z}";
@@ -115,6 +115,36 @@ fn d1_the_command_transfers_without_a_taker_and_is_forgotten_when_blocked() {
     world.settle();
     assert_eq!(world.observed.domains[&domain].namespace, "c");
     assert!(world.observed.transfers.is_empty());
+}
+
+/// What the one between declares must not show on rows that it holds for no moment.
+#[test]
+fn d1_two_that_hand_a_domain_to_each_other_in_one_plan_leave_it_where_it_is() {
+    let mut world = check(
+        "InternalDomain/a/x: {domain: acme.example}
+EmailAddress/a/sales: {address: sales@acme.example, displayName: Sales}
+EmailAddress/a/info: {address: info@acme.example}
+InternalDomain/b/x: {domain: acme.example, metadata: {annotations: {transferTo: a 2}}}
+EmailAddress/b/sales: {address: sales@acme.example, attributes: {tenant: b}}",
+        "InternalDomain/a/x Succeeded\nInternalDomain/b/x DomainClaimed",
+    );
+    world.apply("EmailAddress/a/info: {address: info@acme.example, suspend: true}");
+    let before = (world.observed.domains.clone(), world.observed.addresses.clone());
+    world.annotate("InternalDomain/a/x", "transferTo", "b 1");
+    world.expect("InternalDomain/a/x Succeeded\nInternalDomain/b/x DomainClaimed\nEmailAddress/a/sales Succeeded");
+    assert_eq!((&world.observed.domains, &world.observed.addresses), (&before.0, &before.1));
+    assert_eq!(world.observed.handled.len(), 2, "both tokens are done: {:?}", world.observed.handled);
+}
+
+#[test]
+fn d1_a_domain_that_its_taker_hands_on_goes_to_the_last_in_one_plan() {
+    let mut world = two_tenants();
+    world.put("InternalDomain/c/x: {domain: acme.example}\nEmailAddress/b/sales: {address: sales@acme.example, attributes: {tenant: b}}");
+    world.put_annotation(&key("InternalDomain/a/x"), "transferTo", "b 1");
+    world.annotate("InternalDomain/b/x", "transferTo", "c 2");
+    world.expect("InternalDomain/a/x DomainClaimed\nInternalDomain/b/x DomainClaimed\nInternalDomain/c/x Succeeded");
+    let row = world.row("sales@acme.example").unwrap();
+    assert_eq!((row.namespace.as_str(), row.owner.as_deref(), row.attributes.len()), ("c", None, 0));
 }
 
 #[test]
