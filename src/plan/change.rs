@@ -247,6 +247,9 @@ impl Difference {
 pub(super) fn difference(w: &Working<'_>) -> (Vec<Change>, Vec<Audit>) {
     let mut d = Difference::default();
     let (before, after) = (w.before, &w.next);
+    let is_another = |address: &CanonicalAddress| {
+        before.addresses.get(address).zip(after.addresses.get(address)).is_some_and(|(old, new)| old.created_at != new.created_at)
+    };
     compare(&before.settings, &after.settings, |namespace, old, new| {
         d.tell(w, Subject::Settings(namespace.clone()), Record::Settings, old, new);
         let namespace = namespace.clone();
@@ -278,8 +281,9 @@ pub(super) fn difference(w: &Working<'_>) -> (Vec<Change>, Vec<Audit>) {
     });
     compare(before.links.iter(), after.links.iter(), |alias, old, new| {
         d.tell(w, Subject::Link(alias.clone()), Record::Link, old, new);
-        // A link that turns to another primary goes first: its old primary may become an alias in this very plan.
-        if let Some(old) = old.filter(|old| new.is_none_or(|new| new.primary != old.primary)) {
+        // A link that turns to another primary goes first: its old primary may become an alias in this very plan. So does that of a row
+        // which ends, whatever the next row of the address is an alias of.
+        if let Some(old) = old.filter(|old| new.is_none_or(|new| new.primary != old.primary) || is_another(alias)) {
             d.add(3, Change::DeleteLink { alias: alias.clone(), primary: old.primary.clone() });
         }
         if let Some(row) = new {
@@ -289,7 +293,7 @@ pub(super) fn difference(w: &Working<'_>) -> (Vec<Change>, Vec<Audit>) {
     compare(before.addresses.iter_shared(), after.addresses.iter_shared(), |address, old, new| {
         d.tell(w, Subject::Address(address.clone()), Record::Address, old, new);
         // One that ended and was made again in this very plan is another row: the old one goes first, after the rights that named it.
-        if old.zip(new).is_some_and(|(old, new)| old.created_at != new.created_at) {
+        if is_another(address) {
             d.add(3, Change::DeleteAddress { address: address.clone(), purge: w.purged.get(address) == Some(&true) });
         }
         match new {

@@ -240,3 +240,26 @@ fn c10_a_link_turns_to_another_primary_at_once() {
     world.expect("AliasLink/l Succeeded");
     assert_eq!(world.alias_of("al@acme.example").as_deref(), Some("info@acme.example"));
 }
+
+/// The row that only the first link made goes with it, and the second makes it anew: in the store the old link has to go first.
+#[test]
+fn l6_an_alias_that_ends_and_is_made_again_for_the_same_primary_in_one_plan_is_another_row() {
+    let mut world = check(
+        "InternalDomain/x: {domain: acme.example}
+EmailAddress/ann: {address: ann@acme.example}
+EmailAddress/info: {address: info@acme.example}
+AliasLink/one: {alias: a@acme.example, primary: ann@acme.example}
+AliasLink/two: {alias: f@acme.example, primary: ann@acme.example}",
+        "AliasLink/one Succeeded\nAliasLink/two Succeeded",
+    );
+    world.apply(
+        "AliasLink/one: {alias: f@acme.example, primary: ann@acme.example}
+AliasLink/two: {alias: f@acme.example, primary: a@acme.example}",
+    );
+    world.expect("AliasLink/one AliasClaimed\nAliasLink/two RemovalPending");
+    let before = world.row("f@acme.example").unwrap().created_at;
+    world.advance(11);
+    world.expect("AliasLink/one Succeeded\nAliasLink/two AliasClaimed");
+    assert_eq!(world.alias_of("f@acme.example").as_deref(), Some("ann@acme.example"));
+    assert!(world.row("f@acme.example").unwrap().created_at > before && world.row("a@acme.example").is_none());
+}
