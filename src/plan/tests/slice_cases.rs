@@ -68,6 +68,20 @@ fn r2_a_role_that_could_not_change_does_when_another_role_has_a_super_administra
     ]);
 }
 
+/// By an address of a domain below, whose wait brings the leaving domain in.
+#[test]
+fn d2_a_leaving_domain_names_the_first_of_its_addresses_whatever_brought_it_in() {
+    play_both(&[
+        apply(
+            "InternalDomain/x {domain: acme.example, deletionPolicy: Delete}
+EmailAddress/ann {address: ann@acme.example, deletionPolicy: Purge}
+EmailAddress/info {address: info@acme.example}",
+        ),
+        Step::Delete(vec![key("InternalDomain/x"), key("EmailAddress/ann")]),
+        apply("EmailAddress/below {address: ann@mail.acme.example}"),
+    ]);
+}
+
 /// The rows of a domain that changes hands are moved by the store, most of them in nobody's view.
 #[test]
 fn d1_a_handover_concerns_whoever_names_an_address_of_the_domain() {

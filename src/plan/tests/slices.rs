@@ -97,7 +97,8 @@ impl Sliced {
         let observed = &self.world.observed;
         let mut slice = Slice { keys: seed.keys.clone(), subjects: &seed.subjects | &seed.reported };
         let owned_ones = owned(observed, &seed.keys.union(&seed.ended).cloned().collect());
-        slice.keys.extend(seed.subjects.iter().flat_map(|subject| self.roster.dependents(subject)));
+        let is_no_domain = |subject: &&Subject| !matches!(subject, Subject::Domain(_));
+        slice.keys.extend(seed.subjects.iter().filter(is_no_domain).flat_map(|subject| self.roster.dependents(subject)));
         slice.keys.extend(owned_ones.iter().flat_map(|subject| self.roster.dependents_of_owned(subject)));
         slice.subjects.extend(owned_ones);
         self.roster.close(&mut slice);
@@ -105,8 +106,15 @@ impl Sliced {
             slice.namespaces_of_absences().iter().flat_map(|namespace| self.roster.missing(namespace)).cloned().collect();
         slice.subjects.extend(owned(observed, &overdue));
         self.roster.close(&mut slice);
-        slice.subjects.extend(guarded(observed, &slice, &self.leaving(&slice)));
-        self.roster.close(&mut slice);
+        // As the engine does: what waits in a domain brings in others, and with them other domains in which something may wait.
+        loop {
+            let found = guarded(observed, &slice, &self.leaving(&slice));
+            if found.is_subset(&slice.subjects) {
+                break;
+            }
+            slice.subjects.extend(found);
+            self.roster.close(&mut slice);
+        }
         let view = view(observed, &slice, &self.leaving(&slice), &self.roster.purging(&slice));
         let namespaces = slice.namespaces_of_absences().into_iter().map(|namespace| (namespace, "first".to_owned())).collect();
         let mut desired = Desired { overdue, namespaces, ..self.roster.desired(&slice) };
