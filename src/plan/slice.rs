@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::desired::{Action, Declared, Desired, Resource};
+use super::desired::{Action, Actions, Declared, Desired, Resource};
 use super::keys::Keys;
 use super::subject::Subject;
 use crate::model::{Address, CanonicalAddress, DomainName, Kind, ResourceKey};
@@ -333,7 +333,7 @@ impl Roster {
 
     /// Owners that do not decode, or were suspended and say something else by now, claim nothing by which an index could find what they
     /// hold; they are brought in by what they own. Only so that nobody takes it from them: a verdict on a key that is not in the slice is
-    /// none, for its handled tokens were not read.
+    /// none, and what it asks for by a token waits for a batch of its own, for its handled tokens were not read.
     pub fn add_unreadable_owners(&self, desired: &mut Desired, observed: &super::Observed) {
         let of = |kind: Kind, namespace: &str, owner: &Option<String>| owner.as_ref().map(|name| ResourceKey::new(kind, namespace, name));
         let addresses = observed.addresses.values().filter_map(|row| of(Kind::EmailAddress, &row.namespace, &row.owner));
@@ -346,12 +346,12 @@ impl Roster {
         for (namespace, name) in observed.addresses.values().filter_map(|row| Some((&row.namespace, row.connection()?))) {
             let key = ResourceKey::new(Kind::DirectoryConnection, namespace, name);
             if let Some(resource) = self.resources.get(&key) {
-                desired.resources.entry(key).or_insert_with(|| resource.clone());
+                desired.resources.entry(key).or_insert_with(|| without_tokens(resource));
             }
         }
         for key in addresses.chain(domains).chain(links).chain(delegations).chain(roles).chain(connections) {
             if let Some(resource) = self.resources.get(&key).filter(|resource| resource.frozen() || resource.declared.is_err()) {
-                desired.resources.entry(key).or_insert_with(|| resource.clone());
+                desired.resources.entry(key).or_insert_with(|| without_tokens(resource));
             }
         }
     }
@@ -370,6 +370,13 @@ impl Roster {
             ..Desired::default()
         }
     }
+}
+
+fn without_tokens(resource: &Arc<Resource>) -> Arc<Resource> {
+    if resource.actions.0.is_empty() {
+        return resource.clone();
+    }
+    Arc::new(Resource { actions: Actions::default(), ..Resource::clone(resource) })
 }
 
 /// Whether its coming into force, or its end, ends rights of others: a link makes an alias of an address (L7), a purge ends all (U2).

@@ -3,11 +3,11 @@
 
 use super::generate::Step;
 use super::slices::play_both;
-use super::world::{World, key};
+use super::world::{World, check, key};
 use crate::model::DomainName;
-use crate::plan::Change;
 use crate::plan::desired::Resource;
-use crate::plan::slice::Roster;
+use crate::plan::slice::{Roster, Slice};
+use crate::plan::{Change, plan};
 
 /// `Kind/name {spec}`, a line each, in namespace acme.
 fn apply(resources: &str) -> Step {
@@ -80,6 +80,26 @@ EmailAddress/info {address: info@acme.example}",
         Step::Delete(vec![key("InternalDomain/x"), key("EmailAddress/ann")]),
         apply("EmailAddress/below {address: ann@mail.acme.example}"),
     ]);
+}
+
+/// Its handled tokens were not read: taken here, what it asked for would never be done, or would be written down with every batch.
+#[test]
+fn c6_the_token_of_an_owner_that_was_only_brought_in_by_its_row_is_left_alone() {
+    let mut world = check("InternalDomain/x: {domain: acme.example}\nEmailAddress/ann: {address: ann@acme.example}", "");
+    world.put(
+        "EmailAddress/ann: {address: nobody@acme.example, suspend: true, metadata: {annotations: {requestedAt: now}}}
+EmailAddress/other: {address: ann@acme.example}",
+    );
+    let mut roster = Roster::default();
+    for resource in world.desired.resources.values() {
+        roster.insert(Resource::clone(resource));
+    }
+    let mut slice = Slice { keys: [key("EmailAddress/other")].into(), ..Slice::default() };
+    roster.close(&mut slice);
+    let mut desired = roster.desired(&slice);
+    roster.add_unreadable_owners(&mut desired, &world.observed);
+    assert!(desired.resources.contains_key(&key("EmailAddress/ann")) && !slice.keys.contains(&key("EmailAddress/ann")));
+    assert_eq!(plan(&desired, &world.observed, world.now).changes, []);
 }
 
 /// The rows of a domain that changes hands are moved by the store, most of them in nobody's view.
