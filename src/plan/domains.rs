@@ -32,7 +32,7 @@ pub(super) fn settle(w: &mut Working<'_>) {
             continue;
         };
         if let Owner::Ended { resource, sheltered } = w.owner(Kind::InternalDomain, &row.namespace, row.owner.as_deref(), &subject)
-            && (sheltered || !resource.is_some_and(deletes))
+            && (sheltered || !resource.is_some_and(|resource| deletes(resource, &domain)))
         {
             if let Some(row) = w.next.domains.get_mut(&domain) {
                 row.owner = None;
@@ -42,9 +42,10 @@ pub(super) fn settle(w: &mut Working<'_>) {
     }
 }
 
-/// Whether this resource, being deleted, takes its domain along (D2).
-fn deletes(resource: &Resource) -> bool {
-    resource.deleting && resource.finalizer && !resource.frozen() && matches!(&resource.declared, Ok(Declared::Domain(d)) if d.delete)
+/// Whether this resource, being deleted, takes a domain along (D2). Only the one that it declares: nobody counted the addresses of another.
+fn deletes(resource: &Resource, domain: &DomainName) -> bool {
+    let takes = matches!(&resource.declared, Ok(Declared::Domain(declared)) if declared.delete && declared.domain == *domain);
+    resource.deleting && resource.finalizer && !resource.frozen() && takes
 }
 
 fn settle_one(w: &mut Working<'_>, resource: &Resource, domain: &DomainName, declared: &DomainDeclared) {
@@ -196,7 +197,7 @@ pub(super) fn finish(w: &mut Working<'_>) {
 fn is_leaving(w: &Working<'_>, domain: &DomainName, row: &DomainRow) -> bool {
     matches!(
         w.owner(Kind::InternalDomain, &row.namespace, row.owner.as_deref(), &Subject::Domain(domain.clone())),
-        Owner::Ended { resource: Some(resource), sheltered: false } if deletes(resource)
+        Owner::Ended { resource: Some(resource), sheltered: false } if deletes(resource, domain)
     )
 }
 
@@ -256,7 +257,9 @@ pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &DomainDecla
     let addresses = w.before.numbers.get(domain).filter(|_| row.is_some()).map(|n| n.counts);
     let detail = Detail::Domain { addresses, held: held.clone() };
     let release = resource.deleting
-        && (row.is_none() || !deletes(resource) || w.desired.sheltered.contains(&(Kind::InternalDomain, resource.key.namespace.clone())));
+        && (row.is_none()
+            || !deletes(resource, domain)
+            || w.desired.sheltered.contains(&(Kind::InternalDomain, resource.key.namespace.clone())));
     let Some(row) = row else {
         let violation = w.refused.get(&resource.key).cloned();
         let ready = violation
@@ -274,7 +277,7 @@ pub(super) fn judge(w: &Working<'_>, resource: &Resource, declared: &DomainDecla
     {
         ready = Violation::new(Reason::TransferBlocked, format!("{domain} can't be handed over: {}", blockers.join("; "))).into();
     }
-    if resource.deleting && deletes(resource) {
+    if deletes(resource, domain) {
         ready = Violation::new(Reason::DeletionBlocked, addresses_remain(w, domain)).into();
     }
     let conditions = vec![

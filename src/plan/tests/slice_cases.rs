@@ -68,6 +68,19 @@ fn r2_a_role_that_could_not_change_does_when_another_role_has_a_super_administra
     ]);
 }
 
+/// The API server refuses another domain (C7); what a plan did not count it must not delete all the same.
+#[test]
+fn d2_a_resource_being_deleted_takes_along_no_domain_but_the_one_it_declares() {
+    play_both(&[
+        acme(
+            "InternalDomain/leaves {domain: mail.acme.example, deletionPolicy: Delete}
+EmailAddress/below {address: ann@mail.acme.example}",
+        ),
+        Step::Delete(vec![key("InternalDomain/leaves")]),
+        apply("InternalDomain/leaves {domain: acme.example, deletionPolicy: Delete}"),
+    ]);
+}
+
 /// By an address of a domain below, whose wait brings the leaving domain in.
 #[test]
 fn d2_a_leaving_domain_names_the_first_of_its_addresses_whatever_brought_it_in() {
