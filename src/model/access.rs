@@ -106,3 +106,98 @@ impl Access {
         super::hex(hasher.finalize().get(..16).unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access() -> Access {
+        let text = str::to_owned;
+        let server = |host: &str| ServerUrl { host: text(host), port: 636 };
+        Access {
+            directory: DirectoryType::OpenLdap,
+            servers: vec![server("dc1.corp.example"), server("dc2.corp.example")],
+            tls: TlsMode::Ldaps,
+            ca: None,
+            server_name: None,
+            bind_dn: text("cn=sync,dc=corp"),
+            bind_password: SecretKey { name: text("ldap"), key: text("password") },
+            base_dn: text("dc=corp"),
+            user_filter: text("(mail=*)"),
+            group_filter: text("(member=*)"),
+            attributes: AttributeNames {
+                id: text("entryUUID"),
+                mail: text("mail"),
+                aliases: text("proxyAddresses"),
+                display_name: text("displayName"),
+                disabled: String::new(),
+                member: text("member"),
+                extra: [("city", "l"), ("department", "ou")].map(|(ours, theirs)| (text(ours), text(theirs))).into(),
+            },
+            page_size: 1_000,
+            timeout: Duration::from_secs(30),
+        }
+    }
+
+    fn domains(names: &[&str]) -> Vec<DomainName> {
+        names.iter().map(|name| DomainName::parse(name).unwrap()).collect()
+    }
+
+    /// Each change by itself, so that none hides behind another.
+    #[test]
+    fn y5_each_part_of_what_is_looked_at_makes_another_frame() {
+        let both = domains(&["acme.example", "acme.test"]);
+        let whole = access().frame(&both);
+        type Edit = fn(&mut Access);
+        let edits: [(&str, Edit); 19] = [
+            ("type", |access| access.directory = DirectoryType::Generic),
+            ("one server less", |access| drop(access.servers.pop())),
+            ("one server more", |access| access.servers.push(ServerUrl { host: "dc3.corp.example".to_owned(), port: 636 })),
+            ("another host", |access| access.servers[1].host = "dc3.corp.example".to_owned()),
+            ("another port", |access| access.servers[1].port = 3_636),
+            ("bind DN", |access| access.bind_dn = "cn=other,dc=corp".to_owned()),
+            ("base", |access| access.base_dn = "ou=people,dc=corp".to_owned()),
+            ("user filter", |access| access.user_filter = "(mail=a*)".to_owned()),
+            ("group filter", |access| access.group_filter.clear()),
+            ("filters in each other's place", |access| std::mem::swap(&mut access.user_filter, &mut access.group_filter)),
+            ("id", |access| access.attributes.id = "nsUniqueId".to_owned()),
+            ("mail", |access| access.attributes.mail = "rfc822Mailbox".to_owned()),
+            ("aliases", |access| access.attributes.aliases.clear()),
+            ("display name", |access| access.attributes.display_name = "cn".to_owned()),
+            ("disabled", |access| access.attributes.disabled = "mailDisabled".to_owned()),
+            ("member", |access| access.attributes.member = "uniqueMember".to_owned()),
+            ("an extra attribute less", |access| drop(access.attributes.extra.remove("city"))),
+            ("an extra attribute of another name there", |access| drop(access.attributes.extra.insert("city".to_owned(), "c".to_owned()))),
+            ("the end of one part as the beginning of the next", |access| {
+                (access.bind_dn, access.base_dn) = ("cn=sync,dc=cor".to_owned(), "pdc=corp".to_owned());
+            }),
+        ];
+        let mut frames = vec![whole.clone()];
+        for (what, edit) in edits {
+            let mut other = access();
+            edit(&mut other);
+            let frame = other.frame(&both);
+            assert!(!frames.contains(&frame), "{what}");
+            frames.push(frame);
+        }
+        for names in [&["acme.example"][..], &["acme.example", "acme.test", "acme.invalid"], &["acme.example", "other.test"], &[]] {
+            let frame = access().frame(&domains(names));
+            assert!(!frames.contains(&frame), "{names:?}");
+            frames.push(frame);
+        }
+    }
+
+    #[test]
+    fn y5_the_order_of_servers_and_domains_and_the_way_there_are_no_part_of_it() {
+        let whole = access().frame(&domains(&["acme.example", "acme.test"]));
+        assert_eq!((whole.len(), whole.bytes().all(|digit| digit.is_ascii_hexdigit())), (32, true), "{whole}");
+        assert_eq!(access().frame(&domains(&["acme.test", "acme.example"])), whole);
+        let mut other = access();
+        other.servers.reverse();
+        (other.tls, other.server_name) = (TlsMode::StartTls, Some("ldap.corp.example".to_owned()));
+        other.ca = Some(SecretKey { name: "ca".to_owned(), key: "ca.crt".to_owned() });
+        other.bind_password.name = "renewed".to_owned();
+        (other.page_size, other.timeout) = (50, Duration::from_secs(5));
+        assert_eq!(other.frame(&domains(&["acme.example", "acme.test"])), whole);
+    }
+}
