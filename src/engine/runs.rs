@@ -6,6 +6,8 @@ mod conclude;
 mod one;
 mod preview;
 mod progress;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 use std::collections::{BTreeMap, VecDeque};
