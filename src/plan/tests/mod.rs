@@ -5,6 +5,7 @@ pub(crate) mod world;
 mod absence;
 mod actions;
 mod addresses;
+mod connection_guard;
 mod connections;
 mod directory;
 mod domains;
