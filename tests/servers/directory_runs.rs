@@ -10,4 +10,5 @@ mod increments;
 mod leavers;
 mod people;
 mod renames;
+mod selection;
 mod switches;
