@@ -5,6 +5,7 @@ mod controllers;
 mod corp;
 mod endings;
 mod faults;
+mod guarded;
 mod holds;
 mod increments;
 mod leavers;
