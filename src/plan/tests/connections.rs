@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use super::world::{World, check, key};
+use super::world::{World, address, check, key};
 use crate::model::Kind;
-use crate::plan::desired::{Declared, SecretState};
+use crate::plan::desired::{Action, Declared, Resource, SecretState};
 use crate::plan::directory::Begin;
 use crate::plan::directory::rows::{ConnectionRow, Ending, Problem, RunCounts, RunRecord};
-use crate::plan::plan;
 use crate::plan::reason::Reason;
+use crate::plan::slice::Roster;
 use crate::plan::verdict::{Condition, Detail, HeldPlan};
+use crate::plan::{Change, plan};
 
 const SPEC: &str = "type: OpenLDAP, urls: [ldaps://ldap.corp.example], baseDN: dc=corp,
     bind: {dn: 'cn=sync,dc=corp', passwordSecretRef: {name: s, key: k}}";
@@ -169,8 +170,8 @@ fn c6_a_connection_takes_requests_and_approvals_and_no_other_action() {
         verdict.handled.iter().map(|(action, token)| (action.as_str(), token.as_str())).collect::<Vec<_>>(),
         [("requestedAt", "one")]
     );
-    let known = crate::plan::desired::Action::ALL.into_iter().filter(|action| action.known_to(Kind::DirectoryConnection));
-    assert_eq!(known.map(crate::plan::desired::Action::as_str).collect::<Vec<_>>(), ["requestedAt", "approve"]);
+    let known = Action::ALL.into_iter().filter(|action| action.known_to(Kind::DirectoryConnection));
+    assert_eq!(known.map(Action::as_str).collect::<Vec<_>>(), ["requestedAt", "approve"]);
 }
 
 #[test]
@@ -187,4 +188,27 @@ fn c6_another_spec_is_tried_at_once_and_an_unchanged_one_when_its_interval_is_ov
     assert_eq!(begins(&world), []);
     world.observed.connections.insert(("acme".to_owned(), "corp".to_owned()), ConnectionRow { generation: row.generation - 1, ..row });
     assert_eq!(begins(&world), [(key("DirectoryConnection/corp"), Begin::Due)]);
+}
+
+/// What was handled is read for the resources of a slice alone. Of others a request would be written again and again, and a new one would
+/// count as handled although no run began.
+#[test]
+fn c6_no_action_is_taken_of_a_connection_that_is_there_for_one_of_its_addresses_alone() {
+    let mut world = applied("");
+    world.apply("InternalDomain/x: {domain: acme.example}\nEmailAddress/anna: {address: anna@acme.example}");
+    let row = world.observed.addresses.get_mut(&address("anna@acme.example")).unwrap();
+    row.directory.get_or_insert_default().connection = Some("corp".to_owned());
+    world.annotate("DirectoryConnection/corp", "requestedAt", "one");
+    let noted = world.observed.handled.remove(&(key("DirectoryConnection/corp"), Action::RequestedAt));
+    assert_eq!(noted.as_deref(), Some("one"));
+    let whole = plan(&world.desired, &world.observed, world.now);
+    assert!(matches!(whole.changes.as_slice(), [Change::PutHandled { .. }]), "{:?}", whole.changes);
+
+    let mut roster = Roster::default();
+    roster.insert(Resource::clone(&world.desired.resources[&key("DirectoryConnection/corp")]));
+    world.desired.resources.remove(&key("DirectoryConnection/corp"));
+    roster.add_unreadable_owners(&mut world.desired, &world.observed);
+    assert!(world.desired.resources.contains_key(&key("DirectoryConnection/corp")));
+    let part = plan(&world.desired, &world.observed, world.now);
+    assert!(part.changes.is_empty() && part.runs.iter().all(|(_, begin)| *begin == Begin::Due), "{:?} {:?}", part.changes, part.runs);
 }
