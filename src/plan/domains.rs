@@ -320,15 +320,14 @@ fn directory_ready(w: &Working<'_>, domain: &DomainName, row: &DomainRow) -> Con
     if row.recipient_validation != "Directory" {
         return Condition::quiet("DirectoryReady", true, Reason::NotNeeded);
     }
-    let not = |reason: Reason| Condition::new("DirectoryReady", false, reason, reason.meaning());
-    match w.next.coverage.get(domain) {
-        None => not(Reason::NoConnection),
-        Some(None) => not(Reason::DirectoryIncomplete),
-        Some(Some(until)) if *until <= w.now => not(Reason::DirectoryStale),
-        Some(Some(until)) => {
-            Condition::new("DirectoryReady", true, Reason::DirectoryFresh, format!("a directory covers the domain; fresh until {until}"))
-        }
-    }
+    let reason = match w.next.coverage.get(domain) {
+        None => Reason::NoConnection,
+        Some(None) => Reason::DirectoryIncomplete,
+        Some(Some(until)) if *until <= w.now => Reason::DirectoryStale,
+        Some(Some(_)) => Reason::DirectoryFresh,
+    };
+    // Without the time until when: each run moves it, and would write the status of each domain (Y10).
+    Condition::new("DirectoryReady", reason == Reason::DirectoryFresh, reason, reason.meaning())
 }
 
 /// V4: where postmaster@ and abuse@ go.
