@@ -10,6 +10,7 @@ mod holds;
 mod increments;
 mod leavers;
 mod people;
+mod quiet;
 mod renames;
 mod selection;
 mod switches;

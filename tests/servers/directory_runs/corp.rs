@@ -168,6 +168,19 @@ impl Corp {
         self.tenant.ready(&address).await;
     }
 
+    /// Every row of the store, with the transaction that wrote it: but for what a run keeps of itself (its record, how long it counts).
+    pub async fn all_but_the_record_of_runs(&self) -> Vec<String> {
+        let tables = "SELECT relname FROM pg_class WHERE relnamespace = 'mailroster'::regnamespace AND relkind = 'r'
+            AND relname NOT IN ('connection', 'covered_domain', 'installation', 'test_clock')";
+        let mut all = Vec::new();
+        for table in self.tenant.rows(tables).await {
+            all.extend(
+                self.tenant.rows(&format!("SELECT concat_ws(' ', '{table}', t.xmin, t) AS line FROM mailroster.\"{table}\" t")).await,
+            );
+        }
+        all
+    }
+
     /// `address origin …` of all that the tenant has: with `missing`, `disabled`, `holder`, and `->primary` of an alias.
     pub async fn roster(&self, expected: &str) {
         let sql = "SELECT string_agg(concat_ws(' ', a.canonical, a.origin, CASE WHEN a.directory_missing THEN 'missing' END,
