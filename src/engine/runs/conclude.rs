@@ -1,14 +1,14 @@
 //! The end of a run: the guard judges who left, and the store keeps how it went.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::one::{Break, Read, Run};
 use super::progress::Progress;
 use super::{CameTo, Phases, RunEnded};
 use crate::model::{CanonicalAddress, ResourceKey};
-use crate::plan::directory::guard::{ending, held_holders, judge};
-use crate::plan::directory::rows::{ConnectionRow, Leaver, RunRecord};
+use crate::plan::directory::guard::{ending, held_holders, judge, leave_to_others};
+use crate::plan::directory::rows::{ConnectionRow, RunRecord};
 use crate::plan::reason::Reason;
 use crate::store::{Conclusion, Marks, StoreError};
 
@@ -19,8 +19,10 @@ const FRESH: SignedDuration = SignedDuration::from_hours(24);
 struct Judged {
     /// Addresses that are to be planned.
     concerned: Vec<CanonicalAddress>,
-    /// All who are missing.
-    leavers: Vec<(CanonicalAddress, Leaver)>,
+    /// How many are missing.
+    missing: u64,
+    /// Connections that want an address which this one misses since its last run (Y8).
+    heirs: Vec<ResourceKey>,
     /// Somebody said yes to exchanges of addresses.
     exchanges: bool,
 }
@@ -31,7 +33,7 @@ impl Run {
         let judged = async {
             let mut state = self.leader.store().connection_state(&self.key).await?;
             let before = state.clone();
-            let judged = self.judge(&mut state).await?;
+            let judged = self.judge(&mut state, None).await?;
             if state != before {
                 self.leader.conclude(&self.key, &Conclusion { state, covered: Vec::new(), served: Vec::new(), fresh_until: None }).await?;
             }
@@ -52,10 +54,20 @@ impl Run {
         exchanges.then(|| self.key.clone()).into_iter().collect()
     }
 
-    /// Judges who left, and writes down what the guard said.
-    async fn judge(&self, state: &mut ConnectionRow) -> Result<Judged, StoreError> {
+    /// Judges who left, and writes down what the guard said. `began`: when the run did that this ends.
+    async fn judge(&self, state: &mut ConnectionRow, began: Option<Timestamp>) -> Result<Judged, StoreError> {
         let store = self.leader.store();
-        let leavers = store.leavers_of(&self.key).await?;
+        let mut leavers = store.leavers_of(&self.key).await?;
+        let missing = leavers.len() as u64;
+        let mut heirs = Vec::new();
+        if let Some(began) = began
+            && missing > state.last_run.as_ref().map_or(0, |run| run.counts.missing)
+        {
+            heirs = store.unfinished_elsewhere(&self.key).await?;
+            if !heirs.is_empty() {
+                leave_to_others(&mut leavers, began);
+            }
+        }
         let numbers = store.connection_numbers(&self.key).await?;
         // A yes acts once: the same people held a second time want a second one (C6).
         let used = store.handled_approval(&self.key).await?;
@@ -84,16 +96,15 @@ impl Run {
         state.held_holders = if same.is_some() { None } else { held };
         let exchanges = marks.holders.as_ref().is_some_and(|holders| !holders.exchanges.is_empty());
         concerned.extend(marks.holders.into_iter().flat_map(|holders| holders.new).map(|(address, _)| address));
-        Ok(Judged { concerned, leavers, exchanges })
+        Ok(Judged { concerned, missing, heirs, exchanges })
     }
 
     /// Writes down how a run went.
     pub(super) async fn conclude(&self, mut progress: Progress, mut state: ConnectionRow, read: Read) -> Result<RunEnded, Break> {
         let entered = Instant::now();
-        let Judged { concerned, leavers, exchanges } = self.judge(&mut state).await?;
+        let Judged { concerned, missing, mut heirs, exchanges } = self.judge(&mut state, Some(read.started_at)).await?;
         let finished_at = self.leader.store().now().await?;
-        let misses_more = leavers.len() as u64 > state.last_run.as_ref().map_or(0, |run| run.counts.missing);
-        progress.counts.missing = leavers.len() as u64;
+        progress.counts.missing = missing;
         progress.counts.held = state.held_leavers.as_ref().map_or(0, |plan| plan.count as u64);
         let Read { began, started_at, server, mode, problem, domains } = read;
         let complete = problem.is_none();
@@ -117,7 +128,6 @@ impl Run {
             fresh_until: clean.then(|| finished_at.saturating_add(fresh).unwrap_or(finished_at)),
         };
         self.leader.conclude(&self.key, &conclusion).await?;
-        let mut heirs = if misses_more { self.leader.store().unfinished_elsewhere(&self.key).await? } else { Vec::new() };
         heirs.extend(self.again_for(exchanges));
         let reading = entered.duration_since(began).saturating_sub(progress.bringing);
         let phases = Phases { reading, bringing: progress.bringing, concluding: entered.elapsed() };

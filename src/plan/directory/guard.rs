@@ -67,6 +67,13 @@ pub fn judge(
     Judgement { cleared, hold: false, held: None, approved: None }
 }
 
+/// Counts whom the run that `began` then missed first as not missed yet: while another connection wants an address, that one's run comes
+/// before anything follows for them, and takes over whom it has without a leaver (Y8). The next run judges the rest.
+pub fn leave_to_others(leavers: &mut [(CanonicalAddress, Leaver)], began: Timestamp) {
+    let new = leavers.iter_mut().filter(|(_, leaver)| leaver.since >= began);
+    new.for_each(|(_, leaver)| leaver.missed = 0);
+}
+
 /// What of a connection waits for a yes.
 #[must_use]
 pub fn held_plan(leavers: &[(CanonicalAddress, Leaver)]) -> Option<HeldPlan> {

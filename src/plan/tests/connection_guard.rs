@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::world::{NOON, World, address, key};
 use crate::model::CanonicalAddress;
 use crate::plan::desired::{ConnectionDeclared, Declared};
-use crate::plan::directory::guard::{ConnectionNumbers, Judgement, judge};
+use crate::plan::directory::guard::{ConnectionNumbers, Judgement, judge, leave_to_others};
 use crate::plan::directory::rows::Leaver;
 
 type Leavers = Vec<(CanonicalAddress, Leaver)>;
@@ -130,4 +130,22 @@ fn y7_who_comes_back_leaves_the_plan_and_the_rest_wait_on() {
     let judgement = judge(&held("held", 1), of(40, 0), &declared, None);
     assert_eq!((judgement.cleared.len(), judgement.held.unwrap().count), (0, 1), "few now, but nobody said yes");
     assert_eq!(judge(&Leavers::new(), of(40, 0), &declared, None), Judgement::default());
+}
+
+#[test]
+fn y8_whom_another_connection_may_have_waits_for_its_run_and_who_was_missing_before_does_not() {
+    let declared = declared();
+    let before = |leavers: Leavers, seconds| -> Leavers {
+        leavers
+            .into_iter()
+            .map(|(address, leaver)| (address, Leaver { since: noon() - SignedDuration::from_secs(seconds), ..leaver }))
+            .collect()
+    };
+    let mut all = [before(missing("long", 2, 2), 900), before(missing("now", 30, 2), 0)].concat();
+    leave_to_others(&mut all, noon());
+    assert_eq!(judge(&all, of(100, 0), &declared, None).cleared, names(&missing("long", 2, 2)));
+    // One plan all the same, as soon as there is one.
+    let mut all = [before(held("held", 2), 900), before(missing("now", 30, 2), 0)].concat();
+    leave_to_others(&mut all, noon());
+    assert_eq!(judge(&all, of(100, 0), &declared, None).held.unwrap().count, 32);
 }
