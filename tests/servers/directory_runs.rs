@@ -13,4 +13,5 @@ mod people;
 mod quiet;
 mod renames;
 mod selection;
+mod several;
 mod switches;
