@@ -1,6 +1,7 @@
 //! One resource's writes: its status, the Events of what changed, its finalizers, in this order. What a failure means is judged
 //! elsewhere ([`super::retry`]), and nothing is written without standing ([`super::standing`]).
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,17 +29,20 @@ use crate::plan::reason::Reason;
 /// A write that takes longer has failed.
 const CALL: Duration = Duration::from_secs(15);
 
-/// Events that one Recorder remembers at the most.
+/// Events that are remembered at the most.
 const REMEMBERED: usize = 256;
 
 /// How to write. Clones share the connections.
 #[derive(Clone)]
 pub struct Pen {
     client: kube::Client,
-    recorder: Arc<Mutex<(Recorder, usize)>>,
+    recorders: Arc<Mutex<BTreeMap<EventText, Recorder>>>,
     pub metrics: Metrics,
     standing: Standing,
 }
+
+/// An Event's resource, reason and message.
+type EventText = (ResourceKey, &'static str, String);
 
 /// One resource's writes, prepared.
 pub struct Write {
@@ -86,20 +90,17 @@ fn recorder(client: &kube::Client) -> Recorder {
 
 impl Pen {
     pub fn new(client: kube::Client, metrics: Metrics, standing: Standing) -> Self {
-        let recorder = Arc::new(Mutex::new((recorder(&client), 0)));
-        Self { client, recorder, metrics, standing }
+        Self { client, recorders: Arc::default(), metrics, standing }
     }
 
-    /// Who publishes the next Event. A Recorder remembers each Event for minutes, to count repetitions in place of telling them again, and
-    /// goes through all it remembers at each publication: after [`REMEMBERED`] it makes way for one that remembers nothing, or a thousand
-    /// Events at once would cost a million steps.
-    fn recorder(&self) -> Recorder {
-        let mut current = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.1 >= REMEMBERED {
-            *current = (recorder(&self.client), 0);
+    /// Who publishes an Event. A Recorder remembers each for minutes, to count repetitions in place of telling them again, and takes for a
+    /// repetition whatever has the same reason: each message has a Recorder of its own, or only the first of two runs would be told of.
+    fn recorder(&self, text: EventText) -> Recorder {
+        let mut recorders = self.recorders.lock().unwrap_or_else(PoisonError::into_inner);
+        if recorders.len() >= REMEMBERED {
+            recorders.clear();
         }
-        current.1 += 1;
-        current.0.clone()
+        recorders.entry(text).or_insert_with(|| recorder(&self.client)).clone()
     }
 
     /// A call with its deadline, for as long as this process may write. When it may not, it is about to end, or its Lease was renewed late
@@ -167,7 +168,8 @@ impl Pen {
         if reason == Reason::LastSuperAdministratorKept {
             self.metrics.last_super_kept();
         }
-        if let Err(failed) = self.call("publish", "Event", self.recorder().publish(&event, &reference)).await {
+        let recorder = self.recorder((write.key.clone(), reason.as_str(), message.to_owned()));
+        if let Err(failed) = self.call("publish", "Event", recorder.publish(&event, &reference)).await {
             tracing::debug!(error = failed.error, "an event could not be published");
         }
     }
