@@ -1,6 +1,7 @@
 //! Runs of DirectoryConnections from a real LDAP server to a real Postgres, as an administrator sees them (SPEC 8).
 
 mod clashes;
+mod consequences;
 mod controllers;
 mod corp;
 mod endings;
