@@ -16,3 +16,4 @@ mod renames;
 mod selection;
 mod several;
 mod switches;
+mod told;
