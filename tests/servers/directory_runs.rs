@@ -1,5 +1,6 @@
 //! Runs of DirectoryConnections from a real LDAP server to a real Postgres, as an administrator sees them (SPEC 8).
 
+mod active_directory;
 mod clashes;
 mod consequences;
 mod controllers;

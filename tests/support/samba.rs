@@ -33,6 +33,8 @@ impl Samba {
     pub async fn start(folder: &Path) -> Self {
         let samba = Self::provisioned(folder.join("samba"), 0);
         samba.launch().await;
+        samba.add(&exchange_classes());
+        samba.modify("dn:\nchangetype: modify\nadd: schemaUpdateNow\nschemaUpdateNow: 1\n");
         samba.add(&account(&format!("CN=sync,CN=Users,{SUFFIX}"), "sync", 512, ""));
         samba
     }
@@ -130,6 +132,22 @@ impl Samba {
     }
 }
 
+/// Classes that a domain has with Exchange alone, as far as tests need them, under numbers that are for examples (RFC 5612).
+fn exchange_classes() -> String {
+    let class = |(number, common, name): (u32, &str, &str)| {
+        let dn = format!("CN={common},CN=Schema,CN=Configuration,{SUFFIX}");
+        format!(
+            "dn: {dn}\nobjectClass: classSchema\nlDAPDisplayName: {name}\ngovernsID: 1.3.6.1.4.1.32473.{number}\nobjectClassCategory: 1\n\
+             subClassOf: top\npossSuperiors: organizationalUnit\nmayContain: mail\nmayContain: proxyAddresses\nmayContain: displayName\n\
+             rDNAttID: cn\ndefaultObjectCategory: {dn}\n\
+             defaultSecurityDescriptor: D:(A;;RPWPCRCCDCLCLORCWOWDSDDTSW;;;DA)(A;;RPLCLORC;;;AU)\n\n"
+        )
+    };
+    [(1, "ms-Exch-Public-Folder", "publicFolder"), (2, "ms-Exch-Dynamic-Distribution-List", "msExchDynamicDistributionList")]
+        .map(class)
+        .concat()
+}
+
 /// An entry of a user who can log on with [`PASSWORD`]; `control` is its userAccountControl.
 pub fn account(dn: &str, name: &str, control: u32, lines: &str) -> String {
     use base64::Engine as _;
@@ -179,6 +197,7 @@ fn configure(folder: &Path, address: &str, authority: &Authority) -> String {
         ("bind interfaces only", "yes".to_owned()),
         ("interfaces", format!("{address}/8")),
         ("server services", "ldap".to_owned()),
+        ("dsdb:schema update allowed", "yes".to_owned()),
         ("tls enabled", "yes".to_owned()),
         ("tls keyfile", pair.key.display().to_string()),
         ("tls certfile", pair.certificate.display().to_string()),
