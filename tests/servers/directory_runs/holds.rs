@@ -70,32 +70,44 @@ async fn y7_a_third_who_vanish_are_held_a_stale_hash_releases_nothing_and_mail_f
 }
 
 #[tokio::test]
-async fn y4_disabled_accounts_are_shut_at_once_however_many_and_attributes_that_are_hidden_change_nothing() {
+async fn y4_of_accounts_whose_sign_is_hidden_nothing_follows_the_run_says_so_and_newcomers_come_in() {
     let corp = Corp::without_connection().await;
-    corp.add(&people(0..20));
-    let control = |range: std::ops::Range<u32>, value: u32| {
-        range
-            .map(|n| {
-                format!(
-                    "dn: {}\nchangetype: modify\nreplace: userAccountControl\nuserAccountControl: {value}\n\n",
-                    corp.dn(&format!("u{n}"))
-                )
-            })
-            .collect::<String>()
+    // Known by `mail`, which every account may read.
+    let person = |n: u32, control: u32| {
+        let name = format!("u{n}");
+        let dn = corp.dn(&name);
+        format!("dn: {dn}\nobjectClass: user\ncn: {name}\nsn: x\nmail: {name}@acme.example\nuserAccountControl: {control}\n\n")
     };
-    corp.slapd.modify(&(control(0..8, 514) + &control(8..20, 512)));
-    corp.connect("corp", "").await;
-    corp.run().await;
-    corp.store("SELECT count(*) FROM mailroster.address WHERE directory_disabled", "8").await;
-    // An account that may not read the attribute: who was disabled stays so.
-    let dim = format!(
-        "bind: {{dn: 'cn=dim,{}', passwordSecretRef: {{name: corp-ldap, key: password}}}}, attributes: {{}}",
-        crate::support::slapd::SUFFIX
+    corp.slapd.add(&(0..20).map(|n| person(n, if n < 8 { 514 } else { 512 })).collect::<String>());
+    corp.connect("corp", "attributes: {}").await;
+    let run = corp.run().await;
+    assert_eq!((&run["complete"], &run["problem"]), (&true.into(), &serde_json::Value::Null), "{run}");
+    let disabled = "SELECT string_agg(canonical, ' ' ORDER BY canonical) FROM mailroster.address WHERE directory_disabled";
+    let eight = (0..8).map(|n| format!("u{n}@acme.example")).collect::<Vec<_>>().join(" ");
+    corp.store(disabled, &eight).await;
+    // An account that may not read the sign: who was disabled stays so, and who leaves is not missed.
+    let dim = format!("cn=dim,{}", crate::support::slapd::SUFFIX);
+    let hidden = format!("bind: {{dn: '{dim}', passwordSecretRef: {{name: corp-ldap, key: password}}}}, attributes: {{}}");
+    corp.tenant.apply(&format!("DirectoryConnection/corp {}", corp.spec("corp", &hidden))).await;
+    corp.slapd.add(&person(20, 512));
+    corp.remove("u19");
+    for _ in 0..2 {
+        let run = corp.run().await;
+        assert_eq!((&run["complete"], &run["read"], &run["missing"]), (&false.into(), &20.into(), &0.into()), "{run}");
+    }
+    let message = corp.tenant.message("DirectoryConnection/corp", "AttributesHidden").await;
+    assert_eq!(
+        message,
+        format!("19 of the 19 entries that had the attribute userAccountControl came without it; may {dim} still read it?")
     );
-    corp.tenant.apply(&format!("DirectoryConnection/corp {}", corp.spec("corp", &dim))).await;
-    corp.run().await;
-    corp.store("SELECT count(*) FROM mailroster.address WHERE directory_disabled", "8").await;
+    corp.store(disabled, &eight).await;
+    corp.store(THERE, "21").await;
     corp.store("SELECT count(*) FROM mailroster.leaver", "0").await;
+    // With its rights back the account sees who is disabled, and the second run that agrees misses whom it lacks.
+    corp.tenant.apply(&format!("DirectoryConnection/corp {}", corp.spec("corp", "attributes: {}"))).await;
+    let run = corp.run().await;
+    assert_eq!((&run["complete"], &run["missing"]), (&true.into(), &1.into()), "{run}");
+    corp.store(disabled, &eight).await;
 }
 
 #[tokio::test]
