@@ -181,6 +181,13 @@ impl Corp {
         all
     }
 
+    /// What the domain says, but for its counts, which may come a minute later (D3), and its version.
+    pub async fn domain(&self) -> (Value, u64) {
+        let mut domain = self.tenant.get("InternalDomain/acme").await.expect("the domain");
+        domain["status"].as_object_mut().expect("a status").remove("addresses");
+        (domain["status"].clone(), domain["metadata"]["resourceVersion"].as_str().unwrap_or_default().parse().expect("a version"))
+    }
+
     /// `address origin …` of all that the tenant has: with `missing`, `disabled`, `holder`, and `->primary` of an alias.
     pub async fn roster(&self, expected: &str) {
         let sql = "SELECT string_agg(concat_ws(' ', a.canonical, a.origin, CASE WHEN a.directory_missing THEN 'missing' END,

@@ -57,20 +57,13 @@ fn but_the_domain(mut standing: BTreeMap<String, String>) -> BTreeMap<String, St
     standing
 }
 
-/// What the domain says, and how often it was written. Its counts may come a minute later (D3).
-async fn domain(corp: &Corp) -> (Value, u64) {
-    let mut domain = corp.tenant.get("InternalDomain/acme").await.expect("the domain");
-    domain["status"].as_object_mut().expect("a status").remove("addresses");
-    (domain["status"].clone(), domain["metadata"]["resourceVersion"].as_str().unwrap_or_default().parse().expect("a version"))
-}
-
 #[tokio::test]
 async fn y10_a_run_that_finds_nothing_new_writes_its_own_record_and_one_status_whether_it_reads_all_or_what_changed() {
     for (more, mode) in [("", "SyncRepl"), (FULL, "Full")] {
         let corp = hourly(more).await;
         // What the clock alone brings along is over.
         assert_eq!(an_hour_later(&corp).await["mode"], mode);
-        let (store, written, before) = (corp.all_but_the_record_of_runs().await, corp.tenant.statuses_written().await, domain(&corp).await);
+        let (store, written, before) = (corp.all_but_the_record_of_runs().await, corp.tenant.statuses_written().await, corp.domain().await);
         let statuses = but_the_domain(corp.tenant.standing().await);
         let run = an_hour_later(&corp).await;
         assert_eq!((&run["mode"], &run["complete"], &run["missing"]), (&mode.into(), &true.into(), &1.into()), "{run}");
@@ -83,7 +76,7 @@ async fn y10_a_run_that_finds_nothing_new_writes_its_own_record_and_one_status_w
         after.insert("DelegateMailbox/d".to_owned(), statuses["DelegateMailbox/d"].clone());
         assert_eq!(after, statuses, "{mode}");
         assert!(statuses.len() >= 4, "{statuses:?}");
-        let (says, version) = domain(&corp).await;
+        let (says, version) = corp.domain().await;
         assert_eq!(says, before.0, "{mode}");
         let counted = if version == before.1 { 0.0 } else { 1.0 };
         let written = corp.tenant.statuses_written().await - written;
