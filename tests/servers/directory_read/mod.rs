@@ -152,6 +152,11 @@ async fn read_with(access: &Access, credentials: &Credentials, mut between: impl
     let (mut entries, mut unreadable, mut pages) = (BTreeMap::new(), Vec::new(), 0);
     let taking = async {
         while let Some(page) = receiver.recv().await {
+            // How far the server has come is told before any entry.
+            if page.begun.is_some() {
+                assert!(pages == 0 && page.entries.is_empty());
+                continue;
+            }
             pages += 1;
             unreadable.extend(page.unreadable);
             for entry in page.entries {
