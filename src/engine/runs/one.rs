@@ -91,6 +91,9 @@ impl Run {
         let (store, began) = (self.leader.store(), Instant::now());
         let started_at = store.now().await?;
         let mut state = store.connection_state(&self.key).await?;
+        if state.last_run.is_none() {
+            self.leader.begin_first_run(&self.key).await?;
+        }
         let mut domains = store.domains_of(&self.key.namespace).await?;
         domains.retain(|domain| self.declared.domains.is_empty() || self.declared.domains.contains(domain));
         let frame = self.declared.access.frame(&domains);

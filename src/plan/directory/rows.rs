@@ -7,7 +7,7 @@ use crate::model::{CanonicalAddress, Rank, Signs};
 use crate::plan::reason::Reason;
 use crate::plan::verdict::HeldPlan;
 
-/// What is known of a DirectoryConnection besides what it declares. No row: it has never run.
+/// What is known of a DirectoryConnection besides what it declares. No row: no run of it has begun.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ConnectionRow {

@@ -10,6 +10,16 @@ use crate::store::deadline::{STATEMENT, deadline};
 use crate::store::{Leader, StoreError};
 
 impl Leader {
+    /// Makes the row of a connection whose first run begins: with it goes what that run brings, however it ends (Y8).
+    ///
+    /// # Errors
+    /// [`StoreError::Deposed`], or the store's.
+    pub async fn begin_first_run(&self, connection: &ResourceKey) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        run(&mut transaction, NEW_STATE, connection, &json!({})).await?;
+        transaction.commit().await
+    }
+
     /// Notes who is missing (Y6).
     ///
     /// # Errors
@@ -125,6 +135,8 @@ const SAME_HOLDERS: [&str; 3] = [
 const HANDLED: &str = "
 INSERT INTO mailroster.handled (kind, namespace, name, action, token) VALUES ('DirectoryConnection', $1, $2, 'approve', $3->>'token')
 ON CONFLICT (kind, namespace, name, action) DO UPDATE SET token = EXCLUDED.token";
+
+const NEW_STATE: &str = "INSERT INTO mailroster.connection (namespace, name, state) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
 
 const PUT_STATE: &str = "
 INSERT INTO mailroster.connection (namespace, name, state) VALUES ($1, $2, $3)

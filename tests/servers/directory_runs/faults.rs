@@ -194,6 +194,29 @@ async fn y8_a_deleted_connection_leaves_its_rows_open_and_another_takes_them_ove
     corp.tenant.condition("EmailAddress/anna", "Disabled", "True DirectoryDisabled").await;
 }
 
+/// Its first: until a run has ended the store knew nothing of the connection.
+#[tokio::test]
+async fn y8_a_connection_deleted_in_mid_run_leaves_its_rows_open_as_any() {
+    let (slapd, base) = own_slapd("directory-deleted", 3_000).await;
+    let tenant = Tenant::start().await;
+    domain(&tenant).await;
+    let corp = Corp::at(tenant, slapd, base);
+    let disabled: String = (0..3_000)
+        .map(|n| format!("dn: {}\nchangetype: modify\nadd: userAccountControl\nuserAccountControl: 514\n\n", corp.dn(&format!("u{n}"))))
+        .collect();
+    slapd.modify(&disabled);
+    corp.connect("corp", "pageSize: 50").await;
+    under_way(&corp.tenant, 200).await;
+    corp.tenant.delete("DirectoryConnection/corp").await;
+    corp.tenant.gone("DirectoryConnection/corp").await;
+    corp.store("SELECT count(*) FROM mailroster.address WHERE connection IS NOT NULL OR directory_disabled", "0").await;
+    corp.store("SELECT (SELECT count(*) FROM mailroster.connection) + (SELECT count(*) FROM mailroster.entry)", "0").await;
+    assert!(corp.tenant.database.text(COUNT).await.parse::<usize>().expect("a number") >= 200);
+    // Another one takes them over.
+    corp.connect("next", "").await;
+    corp.tenant.long("SELECT count(*) FROM mailroster.address WHERE connection = 'next' AND directory_disabled", "3000").await;
+}
+
 #[tokio::test]
 async fn y8_one_connection_that_is_broken_freezes_what_it_brought_and_nothing_else() {
     let corp = Corp::without_connection().await;
