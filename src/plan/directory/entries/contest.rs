@@ -130,7 +130,11 @@ fn carrier(w: &Working<'_>, place: &Place<'_>, address: &CanonicalAddress) -> Ca
     let Some(connection) = row.connection() else { return Carrier::Nobody };
     let lives = w.desired.resources.contains_key(&ResourceKey::new(Kind::DirectoryConnection, &row.namespace, connection));
     if connection != place.key.name && lives {
-        return Carrier::Connection(connection.to_owned());
+        // An alias goes along with the mailbox whose it is: one that its connection lacks, or another one has by now (Y8).
+        let primary = w.before.links.get(address).and_then(|link| link.directory.as_ref());
+        let elsewhere = |primary| w.before.addresses.get(primary).is_some_and(|row| row.connection() != Some(connection));
+        let goes = primary.is_some_and(|primary| w.before.leavers.contains_key(primary) || elsewhere(primary));
+        return if goes { Carrier::Nobody } else { Carrier::Connection(connection.to_owned()) };
     }
     let mailbox = match w.before.links.get(address) {
         Some(link) => link.directory.as_ref().and_then(|primary| w.before.addresses.get(primary)),
