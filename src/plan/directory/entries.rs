@@ -121,7 +121,7 @@ fn arrive(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>) {
         w.next.entries.insert(place.entry(&arrival.id), row);
         return;
     }
-    let unfinished = arrival.unfinished | !held;
+    let unfinished = arrival.unfinished || !held;
     let mut unlinked = false;
     if place.declared.link_aliases {
         for alias in &arrival.aliases {
