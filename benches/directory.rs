@@ -30,6 +30,10 @@ use support::postgres::{DURABLE, Postgres};
 use support::resources::API_VERSION;
 use support::{Database, Operator, Slapd, folder, slapd};
 
+const DOMAIN: &str =
+    "---\napiVersion: mailroster.dev/v1alpha1\nkind: InternalDomain\nmetadata: {name: acme}\nspec: {domain: acme.example}\n";
+/// Finds half of the users.
+const HALF: &str = "(&(objectClass=user)(department=half))";
 /// Tables that a run fills.
 const TABLES: [&str; 5] = ["address", "address_key", "link", "entry", "audit"];
 const LONG: Duration = Duration::from_mins(20);
@@ -43,9 +47,7 @@ async fn main() {
     let namespace = cluster.fresh_namespace().await;
     let slapd = Slapd::start_with(folder::run(), &people(users)).await;
     let operator = Operator::start(&database, &[&namespace]).await;
-    let domain =
-        format!("---\napiVersion: {API_VERSION}\nkind: InternalDomain\nmetadata: {{name: acme}}\nspec: {{domain: acme.example}}\n");
-    cluster.apply(&namespace, &domain).await;
+    cluster.apply(&namespace, DOMAIN).await;
     cluster.wait_ready("InternalDomain", &namespace, "acme").await;
 
     let search = ldapsearch(&slapd);
@@ -103,15 +105,66 @@ async fn main() {
         Row::told("incremental run without changes, median of 5", format!("{} ms", incremental.as_millis()))
             .wanted("under 50 ms", incremental < Duration::from_millis(50)),
     );
+    rows.extend(half(&postgres, &slapd, users / 2).await);
     println!("{}", table(&rows));
+}
+
+/// A first run of half the users, beside pg_ldap_sync (Debian's ruby-pg-ldap-sync), which makes a Postgres role of each of them and nothing
+/// besides, where it is installed.
+async fn half(postgres: &Postgres, slapd: &Slapd, users: usize) -> Vec<Row> {
+    let (cluster, database) = (support::control_plane().await, postgres.fresh_database().await);
+    let namespace = cluster.fresh_namespace().await;
+    let _operator = Operator::start(&database, &[&namespace]).await;
+    cluster.apply(&namespace, DOMAIN).await;
+    cluster.wait_ready("InternalDomain", &namespace, "acme").await;
+    cluster.apply(&namespace, &connection(slapd).replace("(objectClass=user)", HALF)).await;
+    let begun = Instant::now();
+    while run(&database).await == 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(begun.elapsed() < LONG, "half a run");
+    }
+    let ours = took(&database).await;
+    let row = Row::told(format!("first run, {users} users and {} addresses", users * 3), seconds(ours));
+    vec![match pg_ldap_sync(slapd, postgres, &database).await {
+        Some(theirs) => row.beside(format!("{} pg_ldap_sync, users alone", seconds(theirs)), ours.as_secs_f64() / theirs.as_secs_f64()),
+        None => row,
+    }]
+}
+
+/// How long pg_ldap_sync takes for the same users; None: it is not installed.
+async fn pg_ldap_sync(slapd: &Slapd, postgres: &Postgres, database: &Database) -> Option<Duration> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("pg_ldap_sync.yaml");
+    let socket = postgres.socket();
+    let (host, name) = (socket.parent().expect("its folder").display(), &database.name);
+    let configuration = format!(
+        "ldap_connection:\n  host: 127.0.0.1\n  port: {}\n  auth: {{method: :simple, username: 'cn=sync,{suffix}', password: {password}}}
+ldap_users: {{base: 'ou=people,{suffix}', filter: '{HALF}', name_attribute: cn, lowercase_name: true, bothcase_name: false}}
+ldap_groups: {{base: 'ou=people,{suffix}', filter: '(cn=no-group)', name_attribute: cn, member_attribute: member}}
+pg_connection: {{host: '{host}', dbname: {name}, user: postgres}}
+pg_users: {{filter: \"rolname LIKE 'u%'\", create_options: LOGIN}}
+pg_groups: {{filter: \"rolname LIKE 'no-group%'\", create_options: NOLOGIN, grant_options: ''}}\n",
+        slapd.ldap(),
+        suffix = slapd::SUFFIX,
+        password = slapd::PASSWORD,
+    );
+    std::fs::write(&file, configuration).expect("write a file");
+    let begun = Instant::now();
+    let output = Command::new("pg_ldap_sync").args(["-c", &file.display().to_string()]).output().ok()?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let took = begun.elapsed();
+    let made = database.text("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'u%'").await;
+    assert_ne!(made, "0", "{}", String::from_utf8_lossy(&output.stdout));
+    Some(took)
 }
 
 /// LDIF: each user with a primary and two aliases.
 fn people(count: usize) -> String {
     let person = |n: usize| {
         format!(
-            "dn: cn=u{n},ou=people,{}\nobjectClass: user\ncn: u{n}\nsn: x\ndisplayName: User {n}\nuserAccountControl: 512\nproxyAddresses: SMTP:u{n}@acme.example\nproxyAddresses: smtp:a{n}@acme.example\nproxyAddresses: smtp:b{n}@acme.example\n\n",
-            slapd::SUFFIX
+            "dn: cn=u{n},ou=people,{}\nobjectClass: user\ncn: u{n}\nsn: x\ndisplayName: User {n}\ndepartment: {}\nuserAccountControl: 512\nproxyAddresses: SMTP:u{n}@acme.example\nproxyAddresses: smtp:a{n}@acme.example\nproxyAddresses: smtp:b{n}@acme.example\n\n",
+            slapd::SUFFIX,
+            if n % 2 == 0 { "half" } else { "other" }
         )
     };
     let base = format!("dn: ou=people,{}\nobjectClass: organizationalUnit\nou: people\n\n", slapd::SUFFIX);

@@ -2,7 +2,7 @@
 //!
 //! A read asks the servers in order, takes page after page, turns what comes into [`Entry`] values and hands them over through a bounded
 //! channel: its memory does not grow with the directory. What came before a fault has been handed over; only a read without any ends with
-//! a [`Complete`], on which alone something may follow from absence (Y5).
+//! a [`Complete`]. From absence something may follow on that alone (Y5), or on what the server itself shows to be gone ([`Gone`], Y11).
 //!
 //! | file | owns |
 //! |---|---|

@@ -142,6 +142,20 @@ pub struct ConnectionDeclared {
     pub secrets: SecretState,
 }
 
+impl ConnectionDeclared {
+    /// Whether addresses of a domain of its namespace are its to bring.
+    #[must_use]
+    pub fn serves(&self, domain: &DomainName) -> bool {
+        self.domains.is_empty() || self.domains.contains(domain)
+    }
+
+    /// Under what an entry's digest is kept: after a change of any of it the same entry may make other addresses. `frame`: [`Access::frame`].
+    #[must_use]
+    pub fn mapping(&self, frame: &str) -> String {
+        format!("{frame} {} {}", self.link_aliases, self.acknowledge_disabled)
+    }
+}
+
 /// Whether the Secrets of a connection can be had.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum SecretState {

@@ -216,6 +216,11 @@ impl<'a> Working<'a> {
         self.next.waiting.remove(&(address.clone(), action));
     }
 
+    /// The day of this plan, by UTC.
+    pub fn today(&self) -> jiff::civil::Date {
+        self.now.to_zoned(jiff::tz::TimeZone::UTC).date()
+    }
+
     /// A token that was not handled yet (C6). Notes it as handled; the caller acts unless the token is a time before the
     /// resource's creation.
     pub fn take_token(&mut self, resource: &Resource, action: Action) -> Option<String> {

@@ -239,7 +239,7 @@ async fn a_deadlock_with_a_hand_in_sql_costs_a_batch_one_more_try() {
     tenant.apply(declared).await;
     // Its first batch has all that is declared, and takes rows in the order of their addresses.
     tenant.operator = Operator::start_with(tenant.operator.settings()).await;
-    stuck(&database, "SELECT a.id FROM jsonb_to_recordset").await;
+    stuck(&database, "SELECT a.id FROM unnest").await;
     run(&mut hand, "UPDATE mailroster.address SET pop = true WHERE owner = 'a'").await;
     hand.commit().await.expect("commit");
     tenant.ready("EmailAddress/a\nEmailAddress/b").await;

@@ -1,7 +1,7 @@
 //! One run: what changed since the last one where the server can tell, all of it where it can't or a day has passed; then what follows
 //! from absence, and how it went.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
-use super::verdict::{Scope, Signless, completeness, is_unproved, missing, readable};
+use super::verdict::{Scope, Signless, completeness, is_unproved, missing};
 use super::{CameTo, Chunk, RunEnded};
 use crate::directory::{self, Credentials, Gone, Page};
 use crate::engine::Input;
@@ -95,9 +95,9 @@ impl Run {
             self.leader.begin_first_run(&self.key).await?;
         }
         let mut domains = store.domains_of(&self.key.namespace).await?;
-        domains.retain(|domain| self.declared.domains.is_empty() || self.declared.domains.contains(domain));
+        domains.retain(|domain| self.declared.serves(domain));
         let frame = self.declared.access.frame(&domains);
-        let mapping = format!("{frame} {} {}", self.declared.link_aliases, self.declared.acknowledge_disabled);
+        let mapping = self.declared.mapping(&frame);
         let mut progress = Progress::new(state.mapping == mapping);
         for unknown in self.declared.domains.iter().filter(|domain| !domains.contains(domain)) {
             progress.report(format!("spec.domains names {unknown}, which is no domain of the namespace {} yet", self.key.namespace));
@@ -182,13 +182,13 @@ impl Run {
         if progress.signless.gone() != Signs::default() {
             progress.signless.among(self.leader.store().signs_of(&self.key).await?);
         }
-        Ok(readable(progress, &self.declared))
+        Ok(progress.signless.judge(&self.declared))
     }
 
     /// A full read.
     async fn all(&self, progress: &mut Progress, state: &mut ConnectionRow, read: &mut Read, frame: &str) -> Result<(), Break> {
         (progress.seen, progress.shown, progress.signless) = (HashSet::new(), false, Signless::default());
-        (progress.aside, progress.counts.unreadable) = (BTreeMap::new(), 0);
+        progress.aside.clear();
         progress.counts.read = 0;
         progress.known = self.leader.store().known_entries(&self.key).await?;
         let (pages, arriving) = mpsc::channel::<Page>(PAGES);

@@ -81,9 +81,9 @@ pub async fn preview(
     let now = store.now().await?;
     let mut state = store.connection_state(key).await?;
     let mut domains = store.domains_of(&key.namespace).await?;
-    domains.retain(|domain| declared.domains.is_empty() || declared.domains.contains(domain));
+    domains.retain(|domain| declared.serves(domain));
     let frame = declared.access.frame(&domains);
-    let mapping = format!("{frame} {} {}", declared.link_aliases, declared.acknowledge_disabled);
+    let mapping = declared.mapping(&frame);
     let mut progress = Progress::new(state.mapping == mapping);
     progress.known = store.known_entries(key).await?;
 

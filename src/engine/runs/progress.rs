@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::verdict::Signless;
 use crate::directory::Page;
-use crate::model::{Account as Logon, Entry, EntryId};
+use crate::model::{Entry, EntryId};
 use crate::plan::directory::Account;
 use crate::plan::directory::rows::RunCounts;
 use crate::store::Known;
@@ -82,7 +82,6 @@ impl Progress {
     fn take(&mut self, entry: Entry) {
         self.counts.read += 1;
         let known = self.known.get(&entry.id);
-        self.counts.unreadable += u64::from(entry.account == Logon::Unreadable);
         if !self.seen.insert(entry.id.clone()) {
             return;
         }
@@ -93,7 +92,6 @@ impl Progress {
             entry.faults.iter().for_each(|fault| self.report(format!("{}: {fault}", entry.dn)));
             return;
         }
-        self.counts.handed_over += 1;
         if self.shown {
             self.told.insert(entry.id.clone(), entry.digest);
         } else if self.told.get(&entry.id) != Some(&entry.digest) && known.is_none_or(|known| known.digest.is_some()) {

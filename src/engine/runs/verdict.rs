@@ -81,20 +81,9 @@ pub(super) fn completeness(
     read: Result<Complete, Problem>,
 ) -> Result<Complete, Problem> {
     let proof = read?;
-    readable(progress, declared)?;
+    progress.signless.judge(declared)?;
     same_scope(state, scope)?;
     Ok(proof)
-}
-
-/// Y4: whether the entries that came showed what they had.
-pub(super) fn readable(progress: &Progress, declared: &ConnectionDeclared) -> Result<(), Problem> {
-    progress.signless.judge(declared)?;
-    let (count, who) = (progress.counts.unreadable, &declared.access.bind_dn);
-    if count > 0 {
-        let message = format!("{count} entries came without userAccountControl; may {who} read it?");
-        return Err(Problem { reason: Reason::AttributesHidden, message });
-    }
-    Ok(())
 }
 
 /// Entries that lack a telling attribute which they had (Y4): few have changed, many can't be read any more.

@@ -6,11 +6,12 @@ mod contest;
 mod rename;
 mod unproved;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Internal;
 use super::leavers::{by, with_side};
-use super::rows::{EntryRow, Leaver};
+use super::rows::{EntryRow, Exchange, Leaver};
 use crate::model::{Account as Logon, Address, CanonicalAddress, DomainName, Entry, EntryId, EntrySort, Kind, Rank, ResourceKey};
 use crate::plan::addresses;
 use crate::plan::desired::{ConnectionDeclared, Declared};
@@ -31,6 +32,18 @@ struct Arrival<'a> {
 }
 
 impl Arrival<'_> {
+    /// What was last read of it stays; it is looked at again by the next run that reads it.
+    fn keep(&self, w: &mut Working<'_>, place: &Place<'_>, exchange: Option<Exchange>) {
+        let blank = || EntryRow { digest: None, signs: self.entry.signs, address: None, rank: Rank::default(), exchange: None };
+        let before = self.before.clone().unwrap_or_else(blank);
+        w.next.entries.insert(place.entry(&self.id), EntryRow { digest: None, exchange, ..before });
+    }
+
+    /// What it has taken part in so far.
+    fn exchange(&self) -> Option<&Exchange> {
+        self.before.as_ref()?.exchange.as_ref()
+    }
+
     /// As what it has an address.
     fn rank(&self, address: &CanonicalAddress) -> Rank {
         self.entry.values.iter().find(|value| value.address.canonical() == address).map_or(Rank::Mail, |value| value.rank)
@@ -86,15 +99,27 @@ pub(in crate::plan) fn settle(w: &mut Working<'_>) {
     }
     let mut arrivals = contest::decide(w, &place, found, arrivals);
     rename::settle(w, &place, &mut arrivals);
-    for arrival in arrivals {
-        arrive(w, &place, &arrival);
+    for arrival in &arrivals {
+        arrive(w, &place, arrival);
+    }
+    take_from_others(w, &place, &arrivals);
+}
+
+/// Who had an address before that is another's now has it no more.
+fn take_from_others(w: &mut Working<'_>, place: &Place<'_>, arrivals: &[Arrival<'_>]) {
+    let held = |arrival: &Arrival<'_>| Some((w.next.entries.get(&place.entry(&arrival.id))?.address.clone()?, place.entry(&arrival.id)));
+    let holders: BTreeMap<CanonicalAddress, EntryKey> = arrivals.iter().filter_map(held).collect();
+    for (key, other) in &mut w.next.entries {
+        if other.address.as_ref().and_then(|address| holders.get(address)).is_some_and(|holder| holder != key) {
+            (other.address, other.digest) = (None, None);
+        }
     }
 }
 
 /// Whether addresses of a domain are this connection's to bring.
 fn serves(w: &Working<'_>, place: &Place<'_>, domain: &DomainName) -> bool {
     let ours = w.next.domains.get(domain).is_some_and(|row| row.namespace == place.key.namespace);
-    ours && (place.declared.domains.is_empty() || place.declared.domains.contains(domain))
+    ours && place.declared.serves(domain)
 }
 
 /// An entry came without an address that it had: from here on it is missed (Y6). How often is counted by complete runs; a change that the
@@ -115,11 +140,8 @@ fn arrive(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>) {
     let primary = arrival.primary.canonical();
     let held = hold(w, place, arrival);
     let came = w.next.addresses.get(primary).is_some_and(|row| row.entry() == Some(&arrival.id));
-    if let Some(before) = arrival.before.as_ref().filter(|before| !came && before.address.is_some()) {
-        // What it has stays its own.
-        let row = EntryRow { digest: None, exchange: None, ..before.clone() };
-        w.next.entries.insert(place.entry(&arrival.id), row);
-        return;
+    if !came && arrival.before.as_ref().is_some_and(|before| before.address.is_some()) {
+        return arrival.keep(w, place, None);
     }
     let unfinished = arrival.unfinished || !held;
     let mut unlinked = false;
@@ -142,9 +164,6 @@ fn arrive(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>) {
         rank: arrival.rank(primary),
         exchange: None,
     };
-    // Who had it before has it no more.
-    let others = w.next.entries.values_mut().filter(|other| other.address.is_some() && other.address == row.address);
-    others.for_each(|other| (other.address, other.digest) = (None, None));
     w.next.entries.insert(place.entry(&arrival.id), row);
     w.run.settled.push(primary.clone());
 }
@@ -294,7 +313,7 @@ fn link(w: &mut Working<'_>, place: &Place<'_>, alias: &Address, primary: &Canon
     let side = |row: &AddressRow| row.is_alias && row.connection() == Some(&place.key.name);
     if old.as_ref() != Some(&new) || !w.next.addresses.get(address).is_some_and(side) {
         let person = w.next.addresses.get(primary).and_then(AddressRow::entry).cloned();
-        let today = w.now.to_zoned(jiff::tz::TimeZone::UTC).date();
+        let today = w.today();
         if let Some(row) = w.next.addresses.get_mut(address) {
             // What was another's mailbox is archived for its new primary from today on (Y1).
             if !row.is_alias && row.entry().is_some() && row.entry() != person.as_ref() {

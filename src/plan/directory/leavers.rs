@@ -1,5 +1,7 @@
 //! What becomes of an address that no entry of its connection carries any more, once its guard let it pass (SPEC Y6, L5).
 
+use std::collections::BTreeSet;
+
 use super::guard::due;
 use crate::model::{CanonicalAddress, Kind, ResourceKey};
 use crate::plan::desired::LeaverAction;
@@ -11,8 +13,13 @@ use crate::plan::working::{Cause, Working};
 pub(in crate::plan) fn settle(w: &mut Working<'_>) {
     let cleared: Vec<_> =
         w.next.leavers.iter().filter(|(_, leaver)| leaver.cleared_at.is_some()).map(|(address, _)| address.clone()).collect();
-    for address in cleared {
-        settle_one(w, &address);
+    for address in &cleared {
+        settle_one(w, address);
+    }
+    // Whoever comes back is known by what the address keeps.
+    let gone: BTreeSet<_> = cleared.iter().filter(|address| !w.next.leavers.contains_key(*address)).collect();
+    if !gone.is_empty() {
+        w.next.entries.retain(|_, entry| entry.address.as_ref().is_none_or(|address| !gone.contains(address)));
     }
 }
 
@@ -108,8 +115,6 @@ fn release(w: &mut Working<'_>, address: &CanonicalAddress, key: &ResourceKey) {
 
 fn depart(w: &mut Working<'_>, address: &CanonicalAddress, namespace: String, connection: String) {
     let approved = w.next.leavers.remove(address).is_some_and(|leaver| leaver.approved);
-    // Whoever comes back is known by what the address keeps.
-    w.next.entries.retain(|_, entry| entry.address.as_ref() != Some(address));
     if !approved {
         w.departed.push((address.clone(), namespace, connection));
     }

@@ -1,8 +1,8 @@
 //! Directories: what their entries say becomes addresses (SPEC 8).
 //!
 //! A run reads entries and hands them over in chunks; each chunk is planned like anything else ([`entries`]). What follows from absence
-//! follows from the rows of [`rows::Leaver`] alone: only a read with a proof of completeness, or an entry that came without one of its
-//! addresses, makes one. Which of them may be seen through is judged for a whole connection at a time ([`guard`]), and then done address
+//! follows from the rows of [`rows::Leaver`] alone: only a read with a proof of completeness, what a server itself shows to be gone, or an
+//! entry that came without one of its addresses, makes one. Which of them may be seen through is judged for a whole connection at a time ([`guard`]), and then done address
 //! by address ([`leavers`]).
 
 pub mod connection;

@@ -82,10 +82,6 @@ pub struct RunRecord {
 pub struct RunCounts {
     /// Entries that came.
     pub read: u64,
-    /// Entries that were new or read otherwise than before.
-    pub handed_over: u64,
-    /// Entries that lack what every entry of their kind has (Y4).
-    pub unreadable: u64,
     /// Entries without an address in the selected domains (Y2).
     pub skipped: u64,
     pub created: u64,
@@ -132,7 +128,8 @@ pub struct Problem {
 /// What was last read of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryRow {
-    /// Of all that was read; None: it is planned again although it reads the same.
+    /// Of all that was read; None: it is planned again although it reads the same, for it is missing, exchanges its address, wants what another one
+    /// has, or was read from a server that is not proved.
     pub digest: Option<[u8; 16]>,
     pub signs: Signs,
     /// Its mailbox or list; None: it has none here.

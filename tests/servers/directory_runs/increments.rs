@@ -3,13 +3,45 @@
 use super::corp::{Corp, FULL};
 use super::faults::{STORE, own_slapd};
 use crate::support::wait::PATIENCE;
-use crate::support::{self, Slapd, dice::Dice, eventually};
+use crate::support::{self, Samba, Slapd, dice::Dice, eventually};
 use crate::tenant::Tenant;
 use std::fmt::Write as _;
 
+/// Where it happens.
+enum Tree {
+    OpenLdap(&'static Slapd),
+    ActiveDirectory(&'static Samba),
+}
+
+impl Tree {
+    fn add(&self, ldif: &str) {
+        match self {
+            Self::OpenLdap(slapd) => slapd.add(ldif),
+            Self::ActiveDirectory(samba) => samba.add(ldif),
+        }
+    }
+
+    fn modify(&self, ldif: &str) {
+        match self {
+            Self::OpenLdap(slapd) => slapd.modify(ldif),
+            Self::ActiveDirectory(samba) => samba.modify(ldif),
+        }
+    }
+
+    /// What an entry of that name needs besides its addresses.
+    fn lines(&self, name: &str, is_list: bool) -> String {
+        match (self, is_list) {
+            (Self::OpenLdap(_), true) => format!("objectClass: group\ncn: {name}"),
+            (Self::OpenLdap(_), false) => format!("objectClass: user\nsn: x\ncn: {name}"),
+            (Self::ActiveDirectory(_), true) => format!("objectClass: group\nsAMAccountName: {name}"),
+            (Self::ActiveDirectory(_), false) => format!("objectClass: user\nsAMAccountName: {name}"),
+        }
+    }
+}
+
 /// A directory that changes by chance.
 struct Changing {
-    slapd: &'static Slapd,
+    tree: Tree,
     base: String,
     dice: Dice,
     /// Entries by number, with what they are called and which addresses they have; the first is the primary.
@@ -26,10 +58,11 @@ struct Person {
 }
 
 impl Changing {
-    fn new(slapd: &'static Slapd, base: String, people: usize) -> Self {
-        slapd.add(&format!("dn: ou=below,{base}\nobjectClass: organizationalUnit\nou: below\n"));
+    /// Of people who are there: `u0`, `u1`, … with an alias each ([`super::faults::many`]).
+    fn new(tree: Tree, base: String, people: usize) -> Self {
+        tree.add(&format!("dn: ou=below,{base}\nobjectClass: organizationalUnit\nou: below\n"));
         let person = |n| Person { name: format!("u{n}"), below: false, addresses: vec![format!("u{n}"), format!("v{n}")], is_list: false };
-        Self { slapd, base, dice: Dice::new("changes of a directory"), people: (0..people).map(person).collect(), next: people }
+        Self { tree, base, dice: Dice::new("changes of a directory"), people: (0..people).map(person).collect(), next: people }
     }
 
     fn below(&mut self, end: usize) -> usize {
@@ -54,7 +87,7 @@ impl Changing {
 
     fn readdress(&self, person: &Person) {
         let values = Self::values(person);
-        self.slapd.modify(&format!("dn: {}\nchangetype: modify\nreplace: proxyAddresses\n{values}", self.dn(person)));
+        self.tree.modify(&format!("dn: {}\nchangetype: modify\nreplace: proxyAddresses\n{values}", self.dn(person)));
     }
 
     /// One change.
@@ -67,13 +100,12 @@ impl Changing {
             0 | 1 => {
                 let is_list = sort == 1 && number % 3 == 0;
                 let new = Person { name: format!("u{number}"), below: number % 2 == 0, addresses: vec![format!("u{number}")], is_list };
-                let class = if is_list { "objectClass: group" } else { "objectClass: user\nsn: x" };
-                self.slapd.add(&format!("dn: {}\n{class}\ncn: {}\n{}", self.dn(&new), new.name, Self::values(&new)));
+                self.tree.add(&format!("dn: {}\n{}\n{}", self.dn(&new), self.tree.lines(&new.name, is_list), Self::values(&new)));
                 self.people.push(new);
             }
             // Somebody leaves.
             2 if !person.is_list => {
-                self.slapd.modify(&format!("dn: {}\nchangetype: delete\n", self.dn(&person)));
+                self.tree.modify(&format!("dn: {}\nchangetype: delete\n", self.dn(&person)));
                 return;
             }
             // A new alias, one less, the alias that becomes the primary, a marriage with and without the old address.
@@ -95,7 +127,7 @@ impl Changing {
             }
             10 => {
                 let (dn, superior) = (self.dn(&person), if person.below { self.base.clone() } else { format!("ou=below,{}", self.base) });
-                self.slapd.modify(&format!(
+                self.tree.modify(&format!(
                     "dn: {dn}\nchangetype: modrdn\nnewrdn: cn={}\ndeleteoldrdn: 1\nnewsuperior: {superior}\n",
                     person.name
                 ));
@@ -104,7 +136,7 @@ impl Changing {
             _ => {
                 let dn = self.dn(&person);
                 person.name = format!("n{number}");
-                self.slapd.modify(&format!("dn: {dn}\nchangetype: modrdn\nnewrdn: cn={}\ndeleteoldrdn: 1\n", person.name));
+                self.tree.modify(&format!("dn: {dn}\nchangetype: modrdn\nnewrdn: cn={}\ndeleteoldrdn: 1\n", person.name));
             }
         }
         if (3..=8).contains(&sort) {
@@ -114,27 +146,21 @@ impl Changing {
     }
 }
 
-/// `MAILROSTER_TEST_SEED` plays the changes again.
-#[tokio::test]
-async fn y10_y11_random_changes_read_by_increments_end_in_the_store_that_full_runs_make() {
-    let (changes, runs) = support::scale((200, 8), (500, 25));
-    let (slapd, base) = own_slapd("directory-of-chance", 150).await;
-    let (auto, full) = tokio::join!(Tenant::start(), Tenant::start());
-    let mut changing = Changing::new(slapd, base.clone(), 150);
-    let (auto, full) = (Corp::at(auto, slapd, base.clone()), Corp::at(full, slapd, base));
-    let leavers = "leavers: {missedRuns: 1}, deletionGuard: {maxPercent: 100, minCount: 1000}, pageSize: 40";
-    for (corp, more) in [(&auto, ""), (&full, FULL)] {
-        corp.tenant.apply("InternalDomain/acme {domain: acme.example}").await;
-        corp.tenant.ready("InternalDomain/acme").await;
-        corp.connect("corp", &format!("{leavers}, {more}")).await;
-        corp.tenant.ready("DirectoryConnection/corp").await;
-    }
+const LEAVERS: &str = "leavers: {missedRuns: 1}, deletionGuard: {maxPercent: 100, minCount: 1000}, pageSize: 40";
+
+/// Changes a directory by chance, with a run of both tenants after each part of the changes, until their stores are alike. The first one reads by
+/// increments; gives by what. `between` happens in the middle.
+async fn compare(
+    mut changing: Changing,
+    [auto, full]: [&Corp; 2],
+    (changes, runs): (usize, usize),
+    between: impl AsyncFn(),
+) -> Vec<String> {
     let mut modes = Vec::new();
     for run in 0..runs {
         (0..changes / runs).for_each(|_| changing.change());
         if run == runs / 2 {
-            // It forgets what was deleted before: the present phase.
-            slapd.restart().await;
+            between().await;
         }
         let (one, other) = tokio::join!(auto.run(), full.run());
         assert_eq!((&one["complete"], &other["complete"]), (&true.into(), &true.into()), "{one} {other}");
@@ -149,7 +175,69 @@ async fn y10_y11_random_changes_read_by_increments_end_in_the_store_that_full_ru
         })
         .await;
     }
-    assert!(modes.iter().filter(|mode| *mode == "SyncRepl").count() > runs / 2, "{modes:?}");
+    modes
+}
+
+async fn domain(corp: &Corp) {
+    corp.tenant.apply("InternalDomain/acme {domain: acme.example}").await;
+    corp.tenant.ready("InternalDomain/acme").await;
+}
+
+/// `MAILROSTER_TEST_SEED` plays the changes again.
+#[tokio::test]
+async fn y10_y11_random_changes_read_by_increments_end_in_the_store_that_full_runs_make() {
+    let scale = support::scale((200, 8), (500, 25));
+    let (slapd, base) = own_slapd("directory-of-chance", 150).await;
+    let (auto, full) = tokio::join!(Tenant::start(), Tenant::start());
+    let changing = Changing::new(Tree::OpenLdap(slapd), base.clone(), 150);
+    let (auto, full) = (Corp::at(auto, slapd, base.clone()), Corp::at(full, slapd, base));
+    for (corp, more) in [(&auto, ""), (&full, FULL)] {
+        domain(corp).await;
+        corp.connect("corp", &format!("{LEAVERS}, {more}")).await;
+        corp.tenant.ready("DirectoryConnection/corp").await;
+    }
+    // Restarted it forgets what was deleted before: the present phase.
+    let modes = compare(changing, [&auto, &full], scale, async || slapd.restart().await).await;
+    assert!(modes.iter().filter(|mode| *mode == "SyncRepl").count() > scale.1 / 2, "{modes:?}");
+}
+
+#[tokio::test]
+async fn y10_y11_random_changes_of_a_domain_controller_read_by_its_numbers_end_in_the_store_that_full_runs_make() {
+    let Some(samba) = support::samba().await else { return };
+    let scale = support::scale((60, 5), (500, 25));
+    let base = samba.fresh_base();
+    let tree = Tree::ActiveDirectory(samba);
+    let person = |n: usize| {
+        let lines = tree.lines(&format!("u{n}"), false);
+        format!("dn: CN=u{n},{base}\n{lines}\nproxyAddresses: SMTP:u{n}@acme.example\nproxyAddresses: smtp:v{n}@acme.example\n\n")
+    };
+    tree.add(&(0..40).map(person).collect::<String>());
+    let changing = Changing::new(tree, base.clone(), 40);
+    let (auto, full) = tokio::join!(Tenant::start(), Tenant::start());
+    // They run and look; the directory is another one.
+    let other = support::slapd().await;
+    let (auto, full) = (Corp::at(auto, other, base.clone()), Corp::at(full, other, base.clone()));
+    for (corp, more) in [(&auto, ""), (&full, FULL)] {
+        domain(corp).await;
+        let pem = samba.ca().replace('\n', "\n      ");
+        // Only who may read the deleted objects is told of them.
+        let secret = format!(
+            "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: corp-ldap, labels: {{mailroster.dev/readable: \"true\"}}}}\nstringData:\n  password: {}\n  ca: |\n      {pem}\n",
+            support::samba::ADMINISTRATOR_PASSWORD
+        );
+        corp.tenant.cluster.apply(&corp.tenant.namespace, &secret).await;
+        corp.tenant
+            .apply(&format!(
+                "DirectoryConnection/corp {{type: ActiveDirectory, urls: ['ldaps://{}'], baseDN: '{base}', interval: 24h, \
+                 tls: {{mode: LDAPS, caSecretRef: {{name: corp-ldap, key: ca}}}}, \
+                 bind: {{dn: 'administrator@corp.test', passwordSecretRef: {{name: corp-ldap, key: password}}}}, {LEAVERS}, {more}}}",
+                samba.address()
+            ))
+            .await;
+        corp.tenant.ready("DirectoryConnection/corp").await;
+    }
+    let modes = compare(changing, [&auto, &full], scale, async || {}).await;
+    assert!(modes.iter().all(|mode| mode == "UpdateSequenceNumber"), "{modes:?}");
 }
 
 #[tokio::test]

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Arrival, Place, disable, is_used};
 use crate::model::{CanonicalAddress, EntryId, Kind, Rank, ResourceKey};
 use crate::plan::directory::Found;
-use crate::plan::directory::rows::EntryRow;
 use crate::plan::working::Working;
 
 /// Better is less: as what it has it, whether it does not hold it, its id.
@@ -35,7 +34,7 @@ pub(super) fn decide<'a>(w: &mut Working<'_>, place: &Place<'_>, found: &Found, 
     for wanted in claims.values_mut() {
         wanted.sort();
     }
-    let mut kept = Vec::new();
+    let (mut kept, today) = (Vec::new(), w.today());
     for mut arrival in arrivals {
         let waits = !found.last && names(&arrival).any(|address| is_out_of_view(w, place, &here, &arrival.id, address));
         if waits {
@@ -62,7 +61,7 @@ pub(super) fn decide<'a>(w: &mut Working<'_>, place: &Place<'_>, found: &Found, 
                             entry.address.take_if(|theirs| theirs == address && !as_mailbox);
                         }
                         if !as_mailbox && let Some(row) = w.next.addresses.get_mut(address) {
-                            row.archive_start = Some(w.now.to_zoned(jiff::tz::TimeZone::UTC).date());
+                            row.archive_start = Some(today);
                             row.directory.get_or_insert_default().entry = None;
                         }
                     } else {
@@ -89,14 +88,7 @@ pub(super) fn decide<'a>(w: &mut Working<'_>, place: &Place<'_>, found: &Found, 
             if let Some(address) = arrival.before.as_ref().and_then(|before| before.address.clone()) {
                 disable(w, place, &arrival, &address);
             }
-            let before = arrival.before.unwrap_or(EntryRow {
-                digest: None,
-                signs: arrival.entry.signs,
-                address: None,
-                rank: Rank::default(),
-                exchange: None,
-            });
-            w.next.entries.insert(place.entry(&arrival.id), EntryRow { digest: None, ..before });
+            arrival.keep(w, place, arrival.exchange().cloned());
         } else {
             kept.push(arrival);
         }

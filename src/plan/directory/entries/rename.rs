@@ -1,12 +1,12 @@
 //! A person goes by another address than before (SPEC L8): what hangs on the person goes along, the archive stays with the address.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Arrival, Place, Rank, obstacle};
+use super::{Arrival, Place, obstacle};
 use crate::model::{CanonicalAddress, EntryId, Kind};
 use crate::plan::addresses;
 use crate::plan::directory::leavers::{by, with_side};
-use crate::plan::directory::rows::{EntryRow, Exchange};
+use crate::plan::directory::rows::Exchange;
 use crate::plan::observed::{CredentialRow, DelegationRow, LinkRow, Wait, WaitAction};
 use crate::plan::subject::Subject;
 use crate::plan::working::{Move, Working};
@@ -26,16 +26,16 @@ pub(super) fn settle(w: &mut Working<'_>, place: &Place<'_>, arrivals: &mut Vec<
     if renames.is_empty() {
         return;
     }
-    let approved: Vec<_> = arrivals.iter().filter(|arrival| is_approved(arrival)).map(|arrival| arrival.id.clone()).collect();
+    let holder_of: BTreeMap<_, _> = renames.iter().map(|(holder, (from, _))| (from, holder)).collect();
+    let approved: BTreeSet<_> = arrivals.iter().filter(|arrival| is_approved(arrival)).map(|arrival| arrival.id.clone()).collect();
     arrivals.retain(|arrival| {
-        let ring = ring(&renames, &arrival.id);
+        let ring = ring(&renames, &holder_of, &arrival.id);
         let waits = ring.iter().any(|id| !approved.contains(id));
         if waits {
             let to = arrival.primary.canonical();
             w.run.report(format!("{}: exchanges its address with that of another entry ({to}); it waits for a yes", arrival.entry.dn));
             let exchange = Exchange { to: to.clone(), approved: is_approved(arrival) };
-            let before = arrival.before.clone().unwrap_or_else(|| blank(arrival));
-            w.next.entries.insert(place.entry(&arrival.id), EntryRow { digest: None, exchange: Some(exchange), ..before });
+            arrival.keep(w, place, Some(exchange));
         }
         !waits
     });
@@ -45,7 +45,7 @@ pub(super) fn settle(w: &mut Working<'_>, place: &Place<'_>, arrivals: &mut Vec<
         let Some((from, to)) = renames.get(&arrival.id) else { continue };
         let refused = w.next.addresses.shared(to).is_some_and(|row| obstacle(w, arrival, &row).is_some());
         if !refused && !w.moved.iter().any(|done| done.from == *from && done.to == *to) {
-            going.push((arrival, from, !ring(&renames, &arrival.id).is_empty()));
+            going.push((arrival, from, !ring(&renames, &holder_of, &arrival.id).is_empty()));
         }
     }
     let people: Vec<_> = going.iter().map(|(_, from, _)| take(w, from)).collect();
@@ -55,17 +55,11 @@ pub(super) fn settle(w: &mut Working<'_>, place: &Place<'_>, arrivals: &mut Vec<
 }
 
 fn is_approved(arrival: &Arrival<'_>) -> bool {
-    let exchange = arrival.before.as_ref().and_then(|row| row.exchange.as_ref());
-    exchange.is_some_and(|exchange| exchange.approved && exchange.to == *arrival.primary.canonical())
-}
-
-fn blank(arrival: &Arrival<'_>) -> EntryRow {
-    EntryRow { digest: None, signs: arrival.entry.signs, address: None, rank: Rank::default(), exchange: None }
+    arrival.exchange().is_some_and(|exchange| exchange.approved && exchange.to == *arrival.primary.canonical())
 }
 
 /// The entries each of which goes to where the next one comes from, this one among them. Empty: it is in no such ring.
-fn ring(renames: &Renames, id: &EntryId) -> Vec<EntryId> {
-    let holder_of: BTreeMap<_, _> = renames.iter().map(|(holder, (from, _))| (from, holder)).collect();
+fn ring(renames: &Renames, holder_of: &BTreeMap<&CanonicalAddress, &EntryId>, id: &EntryId) -> Vec<EntryId> {
     let mut ring = vec![id.clone()];
     let mut next = renames.get(id).and_then(|(_, to)| holder_of.get(to));
     while let Some(holder) = next {
@@ -155,7 +149,7 @@ fn give(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>, from: &Ca
     let is_anothers = row.entry().is_some_and(|entry| *entry != arrival.id);
     if exchanged || is_anothers {
         // The archive stays with the address, and what is older is another's.
-        row.archive_start = Some(w.now.to_zoned(jiff::tz::TimeZone::UTC).date());
+        row.archive_start = Some(w.today());
     }
     if exchanged || person.holder_since.is_some() {
         let side = row.directory.get_or_insert_default();

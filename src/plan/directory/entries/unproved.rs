@@ -1,9 +1,8 @@
 //! Entries of a server that no complete run agrees with yet (SPEC Y11): it may be behind, restored, or another directory. What only adds is
 //! taken from it, for mail must not be refused, and whoever it says is disabled; all else waits for a run that agrees.
 
-use super::{Arrival, Place, Rank, disable, link};
+use super::{Arrival, Place, disable, link};
 use crate::model::Address;
-use crate::plan::directory::rows::EntryRow;
 use crate::plan::working::Working;
 
 /// Takes what may be taken of entries that hold an address, or want one that is there. Those that are altogether new are left.
@@ -21,21 +20,14 @@ pub(super) fn take<'a>(w: &mut Working<'_>, place: &Place<'_>, arrivals: Vec<Arr
                 for alias in free.into_iter().filter(|_| place.declared.link_aliases) {
                     link(w, place, alias, &address);
                 }
-                keep(w, place, &arrival);
+                arrival.keep(w, place, arrival.exchange().cloned());
             }
             None if is_free(&arrival.primary) => {
                 arrival.aliases.retain(is_free);
                 new.push(arrival);
             }
-            None => keep(w, place, &arrival),
+            None => arrival.keep(w, place, arrival.exchange().cloned()),
         }
     }
     new
-}
-
-/// What was last read of it stays, but for its digest.
-fn keep(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>) {
-    let unknown = || EntryRow { digest: None, signs: arrival.entry.signs, address: None, rank: Rank::default(), exchange: None };
-    let before = arrival.before.clone().unwrap_or_else(unknown);
-    w.next.entries.insert(place.entry(&arrival.id), EntryRow { digest: None, ..before });
 }
