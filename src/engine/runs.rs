@@ -51,6 +51,13 @@ pub struct RunEnded {
     pub covered: Vec<crate::model::DomainName>,
 }
 
+impl RunEnded {
+    /// One that was not written down. `concerned`: the guard may have let them pass before that.
+    fn for_nothing(connection: ResourceKey, concerned: Vec<CanonicalAddress>) -> Self {
+        Self { connection, came_to: CameTo::Nothing, concerned, heirs: Vec::new(), covered: Vec::new() }
+    }
+}
+
 /// What a run spent its time with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Phases {
@@ -135,7 +142,7 @@ impl<S: Surroundings> Engine<S> {
                     Ok(ended) => ended,
                     Err(error) => {
                         tracing::error!(%connection, %error, "a directory run broke");
-                        RunEnded { connection, came_to: CameTo::Nothing, concerned: Vec::new(), heirs: Vec::new(), covered: Vec::new() }
+                        RunEnded::for_nothing(connection, Vec::new())
                     }
                 };
             let _ = inbox.send(super::Input::RunEnded(Box::new(ended))).await;

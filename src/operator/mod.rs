@@ -153,7 +153,7 @@ async fn lead(
         writer.run(outcomes, sightings).await;
         ("writer", Ok(()))
     });
-    let feeding = follow_store(leader.clone(), inbox.clone(), stop.clone());
+    let feeding = follow_store(leader.clone(), inbox.clone(), options.namespaces.clone(), stop.clone());
     tasks.spawn(async move { ("feed", feeding.await) });
     let counting = count_unknown(leader.clone(), metrics.clone(), stop.clone());
     tasks.spawn(async move { ("counting", counting.await) });
@@ -223,7 +223,12 @@ async fn take_store(options: &Options, identity: &identity::Identity) -> Result<
 }
 
 /// Hands the store's outbox and clock to the engine, for as long as we lead.
-async fn follow_store(leader: Arc<Leader>, inbox: mpsc::Sender<Input>, stop: CancellationToken) -> Result<(), Error> {
+async fn follow_store(
+    leader: Arc<Leader>,
+    inbox: mpsc::Sender<Input>,
+    namespaces: Vec<String>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
     while !stop.is_cancelled() {
         let followed = async {
             let mut feed = Feed::open(leader.store()).await?;
@@ -248,7 +253,7 @@ async fn follow_store(leader: Arc<Leader>, inbox: mpsc::Sender<Input>, stop: Can
                         return Ok(());
                     }
                     if std::mem::take(&mut begins) {
-                        let unfinished = unfinished(&leader).await?;
+                        let unfinished = unfinished(&leader, &namespaces).await?;
                         if inbox.send(Input::StoreIsBack).await.is_err() || inbox.send(unfinished).await.is_err() {
                             return Ok(());
                         }
@@ -294,10 +299,12 @@ async fn follow_store(leader: Arc<Leader>, inbox: mpsc::Sender<Input>, stop: Can
     Ok(())
 }
 
-/// What an earlier leader left waiting in domains that no resource may name any more.
-async fn unfinished(leader: &Leader) -> Result<Input, StoreError> {
+/// What an earlier leader left waiting in domains that no resource may name any more, and the leavers that it was to see through: no run
+/// speaks of those again (Y6).
+async fn unfinished(leader: &Leader, namespaces: &[String]) -> Result<Input, StoreError> {
     let subjects = leader.store().unfinished_domains().await?;
-    Ok(Input::Changed(store::Dirty { subjects, ..store::Dirty::default() }))
+    let reported = leader.store().cleared_leavers(namespaces).await?;
+    Ok(Input::Changed(store::Dirty { subjects, reported, ..store::Dirty::default() }))
 }
 
 /// Calls of gateway functions that named unknown addresses, once a minute.

@@ -3,7 +3,7 @@
 
 mod keep;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
@@ -14,6 +14,7 @@ use super::deadline::{LONG, SHORT, deadline};
 use super::rows::{LeaverJson, digest};
 use super::{Store, StoreError};
 use crate::model::{CanonicalAddress, DomainName, EntryId, ResourceKey, Signs};
+use crate::plan::Subject;
 use crate::plan::desired::LeaverAction;
 use crate::plan::directory::guard::{ConnectionNumbers, WINDOW};
 use crate::plan::directory::rows::{ConnectionRow, Leaver};
@@ -158,6 +159,19 @@ impl Store {
             Ok(leavers)
         })
         .await
+    }
+
+    /// The leavers that their guard let pass, in these namespaces; where none is named, in all. When more follows of each, only the leader
+    /// knew that planned it last.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn cleared_leavers(&self, namespaces: &[String]) -> Result<BTreeSet<Subject>, StoreError> {
+        let sql = "SELECT a.canonical FROM mailroster.leaver l JOIN mailroster.address a ON a.id = l.address_id
+            WHERE l.cleared_at IS NOT NULL AND (cardinality($1::text[]) = 0 OR l.namespace = ANY ($1))";
+        let asked = async { Ok::<Vec<String>, StoreError>(sqlx::query_scalar(sql).bind(namespaces).fetch_all(self.pool()).await?) };
+        let names = deadline("reading who was let go", LONG, asked).await?;
+        Ok(names.iter().map(|name| Subject::Address(CanonicalAddress::from_store(name))).collect())
     }
 
     /// Who of those that the guard let pass takes no more mail once the action is carried out, and since when each is missing (Y6): lists and

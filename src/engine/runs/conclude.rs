@@ -17,10 +17,10 @@ const FRESH: SignedDuration = SignedDuration::from_hours(24);
 
 /// What judging a connection came to.
 struct Judged {
-    /// Addresses that are to be planned.
-    concerned: Vec<CanonicalAddress>,
     /// How many are missing.
     missing: u64,
+    /// Those of them that the guard let pass before.
+    cleared_before: Vec<CanonicalAddress>,
     /// Connections that want an address which this one misses since its last run (Y8).
     heirs: Vec<ResourceKey>,
     /// Somebody said yes to exchanges of addresses.
@@ -30,23 +30,26 @@ struct Judged {
 impl Run {
     /// Only judges what waits for a yes.
     pub(super) async fn judge_only(self) -> RunEnded {
+        let mut concerned = Vec::new();
         let judged = async {
             let mut state = self.leader.store().connection_state(&self.key).await?;
             let before = state.clone();
-            let judged = self.judge(&mut state, None).await?;
+            let judged = self.judge(&mut state, None, &mut concerned).await?;
             if state != before {
                 self.leader.conclude(&self.key, &Conclusion { state, covered: Vec::new(), served: Vec::new(), fresh_until: None }).await?;
             }
             Ok::<_, StoreError>(judged)
         };
-        let (came_to, concerned, heirs) = match judged.await {
-            Ok(judged) => (CameTo::Judged, judged.concerned, self.again_for(judged.exchanges)),
+        match judged.await {
+            Ok(judged) => {
+                let heirs = self.again_for(judged.exchanges);
+                RunEnded { connection: self.key, came_to: CameTo::Judged, concerned, heirs, covered: Vec::new() }
+            }
             Err(error) => {
                 tracing::warn!(connection = %self.key, %error, "what waits for a yes could not be judged; it is tried again");
-                (CameTo::Nothing, Vec::new(), Vec::new())
+                RunEnded::for_nothing(self.key, concerned)
             }
-        };
-        RunEnded { connection: self.key, came_to, concerned, heirs, covered: Vec::new() }
+        }
     }
 
     /// Exchanges that somebody said yes to are made by a run.
@@ -54,11 +57,20 @@ impl Run {
         exchanges.then(|| self.key.clone()).into_iter().collect()
     }
 
-    /// Judges who left, and writes down what the guard said. `began`: when the run did that this ends.
-    async fn judge(&self, state: &mut ConnectionRow, began: Option<Timestamp>) -> Result<Judged, StoreError> {
+    /// Judges who left, and writes down what the guard said. `began`: when the run did that this ends. `concerned`: gets who is to be planned
+    /// for that, before it is written: a run that breaks after that, and one whose write may have come through, still tells of them. No
+    /// later run does.
+    async fn judge(
+        &self,
+        state: &mut ConnectionRow,
+        began: Option<Timestamp>,
+        concerned: &mut Vec<CanonicalAddress>,
+    ) -> Result<Judged, StoreError> {
         let store = self.leader.store();
         let mut leavers = store.leavers_of(&self.key).await?;
         let missing = leavers.len() as u64;
+        let cleared = leavers.iter().filter(|(_, leaver)| leaver.cleared_at.is_some());
+        let cleared_before = cleared.map(|(address, _)| address.clone()).collect();
         let mut heirs = Vec::new();
         if let Some(began) = began
             && missing > state.last_run.as_ref().map_or(0, |run| run.counts.missing)
@@ -76,7 +88,7 @@ impl Run {
         let holders = store.holders_of(&self.key).await?;
         let held = held_holders(&holders.new, &holders.exchanges);
         let same = held.as_ref().filter(|plan| approve == Some(plan.hash.as_str())).map(|plan| plan.hash.clone());
-        let mut concerned = judgement.cleared.clone();
+        concerned.extend(judgement.cleared.iter().cloned());
         let marks = Marks {
             cleared: judgement.cleared,
             approved: judgement.approved.is_some(),
@@ -84,8 +96,10 @@ impl Run {
             holders: same.is_some().then(|| holders.clone()),
             handled: judgement.approved.clone().or_else(|| same.clone()),
         };
+        concerned.extend(marks.holders.iter().flat_map(|holders| &holders.new).map(|(address, _)| address.clone()));
         if !marks.cleared.is_empty() || marks.hold || marks.handled.is_some() {
             self.leader.mark(&self.key, &marks).await?;
+            crate::fault::reach("marked");
         }
         state.held_leavers = judgement.held;
         state.ending = if leavers.is_empty() {
@@ -94,21 +108,31 @@ impl Run {
             ending(&store.ending_of(&self.key, self.declared.leavers.action).await?, &self.declared)
         };
         state.held_holders = if same.is_some() { None } else { held };
-        let exchanges = marks.holders.as_ref().is_some_and(|holders| !holders.exchanges.is_empty());
-        concerned.extend(marks.holders.into_iter().flat_map(|holders| holders.new).map(|(address, _)| address));
-        Ok(Judged { concerned, missing, heirs, exchanges })
+        let exchanges = marks.holders.is_some_and(|holders| !holders.exchanges.is_empty());
+        Ok(Judged { missing, cleared_before, heirs, exchanges })
     }
 
     /// Writes down how a run went.
-    pub(super) async fn conclude(&self, mut progress: Progress, mut state: ConnectionRow, read: Read) -> Result<RunEnded, Break> {
+    pub(super) async fn conclude(
+        &self,
+        mut progress: Progress,
+        mut state: ConnectionRow,
+        read: Read,
+        concerned: &mut Vec<CanonicalAddress>,
+    ) -> Result<RunEnded, Break> {
         let entered = Instant::now();
-        let Judged { concerned, missing, mut heirs, exchanges } = self.judge(&mut state, Some(read.started_at)).await?;
+        let Judged { missing, cleared_before, mut heirs, exchanges } = self.judge(&mut state, Some(read.started_at), concerned).await?;
         let finished_at = self.leader.store().now().await?;
         progress.counts.missing = missing;
         progress.counts.held = state.held_leavers.as_ref().map_or(0, |plan| plan.count as u64);
         let Read { began, started_at, server, mode, problem, domains } = read;
         let complete = problem.is_none();
         let full = mode == "Full";
+        // When more follows of those who were let pass before is kept in memory, under the spec that was planned last: another spec has
+        // other moments, a suspended one had none (C8). A run that reads all can afford to look, whatever else was forgotten.
+        if state.generation != self.generation || (full && complete) {
+            concerned.extend(cleared_before);
+        }
         let clean = problem.as_ref().is_none_or(|problem| matches!(problem.reason, Reason::ScopeChanged | Reason::ServerSwitched));
         let record =
             RunRecord { started_at, finished_at, server, mode, complete, counts: progress.counts, problem, reports: progress.reports };
@@ -132,6 +156,12 @@ impl Run {
         let reading = entered.duration_since(began).saturating_sub(progress.bringing);
         let phases = Phases { reading, bringing: progress.bringing, concluding: entered.elapsed() };
         let covered = if clean { domains } else { Vec::new() };
-        Ok(RunEnded { connection: self.key.clone(), came_to: CameTo::Record(Box::new(record), phases), concerned, heirs, covered })
+        Ok(RunEnded {
+            connection: self.key.clone(),
+            came_to: CameTo::Record(Box::new(record), phases),
+            concerned: std::mem::take(concerned),
+            heirs,
+            covered,
+        })
     }
 }

@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
 use super::verdict::{Scope, Signless, completeness, is_unproved, missing};
-use super::{CameTo, Chunk, RunEnded};
+use super::{Chunk, RunEnded};
 use crate::directory::{self, Credentials, Gone, Page};
 use crate::engine::Input;
-use crate::model::{DomainName, EntryId, ResourceKey, Signs};
+use crate::model::{CanonicalAddress, DomainName, EntryId, ResourceKey, Signs};
 use crate::plan::desired::ConnectionDeclared;
 use crate::plan::directory::Found;
 use crate::plan::directory::rows::{ConnectionRow, Mark, Problem};
@@ -69,7 +69,8 @@ pub(super) struct Read {
 impl Run {
     /// Reads the directory and brings its entries into force.
     pub async fn read(self) -> RunEnded {
-        match self.read_and_conclude().await {
+        let mut concerned = Vec::new();
+        match self.read_and_conclude(&mut concerned).await {
             Ok(ended) => ended,
             Err(reason) => {
                 let connection = &self.key;
@@ -82,12 +83,13 @@ impl Run {
                         tracing::warn!(%connection, reason, "a directory run could not be planned; it is tried again");
                     }
                 }
-                RunEnded { connection: self.key, came_to: CameTo::Nothing, concerned: Vec::new(), heirs: Vec::new(), covered: Vec::new() }
+                RunEnded::for_nothing(self.key, concerned)
             }
         }
     }
 
-    async fn read_and_conclude(&self) -> Result<RunEnded, Break> {
+    /// `concerned`: who is to be planned, whatever becomes of the run.
+    async fn read_and_conclude(&self, concerned: &mut Vec<CanonicalAddress>) -> Result<RunEnded, Break> {
         let (store, began) = (self.leader.store(), Instant::now());
         let started_at = store.now().await?;
         let mut state = store.connection_state(&self.key).await?;
@@ -123,7 +125,7 @@ impl Run {
         if read.problem.is_none() {
             state.mapping = mapping;
         }
-        self.conclude(progress, state, read).await
+        self.conclude(progress, state, read, concerned).await
     }
 
     /// An incremental read. False: the marks are of no use, and all has to be read.

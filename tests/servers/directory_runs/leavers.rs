@@ -1,6 +1,8 @@
 //! Who leaves: shut after two runs, gone after a day, all there again when back (SPEC Y6, U2, Y12).
 
 use super::corp::Corp;
+#[cfg(debug_assertions)]
+use crate::{support::Operator, tenant::LONG};
 
 /// Two people, one of whom has an alias, a role and somebody else's mailbox to read.
 async fn two(more: &str) -> Corp {
@@ -182,4 +184,48 @@ async fn y6_with_keep_a_leaver_stays_shut_and_a_missing_one_stays_missing() {
     assert_eq!((&run["missing"], &run["held"]), (&1.into(), &0.into()), "{run}");
     corp.roster(&HERE.replace("anna@acme.example Directory\n", "anna@acme.example Directory missing\n")).await;
     corp.store(READS, "1").await;
+}
+
+/// The one dies between letting somebody go and planning it, the next one before the day is over.
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn y6_who_was_let_go_before_a_controller_ended_is_seen_through_by_the_next_one() {
+    let mut corp = two("").await;
+    let settings = corp.tenant.operator.settings();
+    let mut dying = settings.clone();
+    dying.environment.push(("MAILROSTER_TEST_CRASH".to_owned(), "marked:1".to_owned()));
+    corp.tenant.operator.terminate().await;
+    corp.tenant.operator = Operator::start_with(dying).await;
+    // No resource names him, so that none brings him into view.
+    corp.remove("carl");
+    corp.tenant.annotate("DirectoryConnection/corp", "requestedAt", "the last").await;
+    assert!(!corp.tenant.operator.ended(LONG).await.success(), "{}", corp.tenant.operator.tail());
+    corp.store("SELECT count(cleared_at) FROM mailroster.leaver", "1").await;
+    Operator::release_lease(corp.tenant.cluster, &settings).await;
+    corp.tenant.operator = Operator::start_with(settings.clone()).await;
+    corp.roster(&HERE.replace("carl@acme.example Directory", "carl@acme.example Directory missing")).await;
+    corp.tenant.operator.terminate().await;
+    corp.tenant.operator = Operator::start_with(settings).await;
+    corp.tenant.operator.says("all that is declared has been planned once").await;
+    corp.tenant.database.move_clock(86_410).await;
+    corp.roster(&HERE.replace("carl@acme.example Directory", "carl@acme.example MailFlow missing")).await;
+}
+
+#[tokio::test]
+async fn y6_c8_what_was_due_while_a_connection_was_suspended_is_done_when_it_is_resumed() {
+    let corp = two("").await;
+    corp.remove("anna");
+    for _ in 0..2 {
+        corp.run().await;
+    }
+    let missing = HERE.replace("anna@acme.example Directory\n", "anna@acme.example Directory missing\n");
+    corp.roster(&missing).await;
+    corp.tenant.apply(&format!("DirectoryConnection/corp {}", corp.spec("corp", "suspend: true"))).await;
+    corp.tenant.reasons("DirectoryConnection/corp Suspended").await;
+    corp.tenant.database.move_clock(86_410).await;
+    corp.tenant.reconcile("AdminRole/r", "due").await;
+    corp.tenant.reconcile("AdminRole/r", "and past").await;
+    corp.roster(&missing).await;
+    corp.tenant.apply(&format!("DirectoryConnection/corp {}", corp.spec("corp", ""))).await;
+    corp.roster("anna@acme.example MailFlow missing\nbert@acme.example Directory\ncarl@acme.example Directory").await;
 }
