@@ -328,9 +328,6 @@ impl<S: Surroundings> Engine<S> {
             }
             Input::Gone { key, seen } => {
                 self.end_run(&key);
-                if seen {
-                    self.end_after_run(&key);
-                }
                 for other in self.roster.remove(&key, seen) {
                     self.touch(other);
                 }

@@ -92,8 +92,6 @@ struct Running {
     stop: CancellationToken,
     /// What was asked for meanwhile.
     then: Option<Begin>,
-    /// The end of its resource was seen meanwhile.
-    ended: bool,
 }
 
 impl Runs {
@@ -134,7 +132,7 @@ impl<S: Surroundings> Engine<S> {
             inbox: self.inbox.clone(),
             stop: stop.clone(),
         };
-        self.runs.running.insert(key.clone(), Running { stop, then: None, ended: false });
+        self.runs.running.insert(key.clone(), Running { stop, then: None });
         let (inbox, connection) = (self.inbox.clone(), key.clone());
         tokio::spawn(async move {
             let ended =
@@ -169,20 +167,8 @@ impl<S: Surroundings> Engine<S> {
         }
     }
 
-    /// The end of its resource was seen: so ends what its run may write before it notices (Y8).
-    pub(super) fn end_after_run(&mut self, key: &ResourceKey) {
-        if let Some(running) = self.runs.running.get_mut(key) {
-            running.ended = true;
-        }
-    }
-
     pub(super) async fn run_ended(&mut self, ended: RunEnded) {
-        let running = self.runs.running.remove(&ended.connection);
-        if running.as_ref().is_some_and(|running| running.ended) && self.roster.get(&ended.connection).is_none() {
-            self.roster.remove(&ended.connection, true);
-            self.ended.insert(ended.connection.clone());
-        }
-        let then = running.and_then(|running| running.then);
+        let then = self.runs.running.remove(&ended.connection).and_then(|running| running.then);
         match &ended.came_to {
             CameTo::Nothing => drop(self.runs.again.insert(ended.connection.clone(), Instant::now() + AGAIN)),
             CameTo::Judged => {}

@@ -129,17 +129,17 @@ impl Store {
         Ok(deadline("reading the domains of a namespace", SHORT, asked).await?.iter().map(|name| DomainName::from_store(name)).collect())
     }
 
-    /// What is kept of a connection.
+    /// What is kept of a connection. None: it has never run.
     ///
     /// # Errors
     /// The store's.
-    pub async fn connection_state(&self, connection: &ResourceKey) -> Result<ConnectionRow, StoreError> {
+    pub async fn connection_state(&self, connection: &ResourceKey) -> Result<Option<ConnectionRow>, StoreError> {
         let sql = "SELECT state FROM mailroster.connection WHERE namespace = $1 AND name = $2";
         let asked = async {
             let row = sqlx::query_scalar(sql).bind(&connection.namespace).bind(&connection.name).fetch_optional(self.pool());
             Ok::<Option<Json<ConnectionRow>>, StoreError>(row.await?)
         };
-        Ok(deadline("reading the state of a connection", SHORT, asked).await?.map(|Json(state)| state).unwrap_or_default())
+        Ok(deadline("reading the state of a connection", SHORT, asked).await?.map(|Json(state)| state))
     }
 
     /// All addresses of a connection that no entry carries.

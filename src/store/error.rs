@@ -14,6 +14,9 @@ pub enum StoreError {
     /// A copy of what it was, or an empty one: what was planned for the other proves nothing here.
     #[error("the store is older than it was")]
     Older,
+    /// What a directory run would write, and its connection was deleted, frozen or declared otherwise meanwhile, or the store is another.
+    #[error("the run is not wanted any more")]
+    Stopped,
     #[error("the store holds no roster any more; starting anew makes one")]
     Gone,
     #[error("failed to read a row of the store: {0}")]

@@ -8,8 +8,9 @@ use std::str::FromStr as _;
 use proptest::test_runner::{Config, TestRunner};
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{AssertSqlSafe, Executor as _};
+use tokio_util::sync::CancellationToken;
 
-use super::{Claim, Conclusion, Embedded, Feed, Leader, LeaderError, Location, Scope, Store, StoreError, refuse_foreign};
+use super::{Claim, Conclusion, Embedded, Feed, Leader, LeaderError, Location, Marks, Scope, Store, StoreError, refuse_foreign};
 use crate::model::{CanonicalAddress, DomainName, Kind, ResourceKey};
 use crate::plan::Subject;
 use crate::plan::change::Change;
@@ -413,8 +414,11 @@ async fn what_is_known_of_a_connection_is_kept_whole_and_found_by_its_name() {
     let concluded = |state: &ConnectionRow| Conclusion { state: state.clone(), covered: Vec::new(), served: Vec::new(), fresh_until: None };
 
     assert_eq!(seen().await.len(), 0);
-    for row in [ConnectionRow::default(), row] {
-        leader.conclude(&key, &concluded(&row)).await.unwrap();
+    let wanted = CancellationToken::new();
+    assert_eq!(leader.open_connection(&key, &wanted).await.unwrap(), ConnectionRow::default());
+    for row in [ConnectionRow::default(), row.clone()] {
+        leader.conclude(&key, &concluded(&row), &wanted).await.unwrap();
+        assert_eq!(leader.open_connection(&key, &wanted).await.unwrap(), row);
         assert_eq!(seen().await.into_values().collect::<Vec<_>>(), [row]);
     }
     assert_eq!(store.owned(&[key.clone()].into()).await.unwrap(), [subject].into());
@@ -423,6 +427,17 @@ async fn what_is_known_of_a_connection_is_kept_whole_and_found_by_its_name() {
     }
     leader.execute(&[Change::DeleteConnection { namespace: "a".to_owned(), name: "corp".to_owned() }], &[]).await.unwrap();
     assert_eq!(seen().await.len(), 0);
+    // Y8: a run that ends after that revives nothing; nor does one begin after the end of what it runs for.
+    let key = ResourceKey::new(Kind::DirectoryConnection, "a", "corp");
+    let covering = Conclusion { covered: vec![DomainName::from_store("acme.example")], fresh_until: Some(at), ..concluded(&row) };
+    assert!(matches!(leader.conclude(&key, &covering, &wanted).await, Err(StoreError::Stopped)));
+    wanted.cancel();
+    assert!(matches!(leader.open_connection(&key, &wanted).await, Err(StoreError::Stopped)));
+    assert!(matches!(leader.mark(&key, &Marks::default(), &wanted).await, Err(StoreError::Stopped)));
+    assert_eq!(
+        texts(store, "SELECT name FROM mailroster.connection UNION ALL SELECT domain FROM mailroster.covered_domain").await.len(),
+        0
+    );
     oracle.server.stop().await;
 }
 

@@ -32,11 +32,12 @@ impl Run {
     pub(super) async fn judge_only(self) -> RunEnded {
         let mut concerned = Vec::new();
         let judged = async {
-            let mut state = self.leader.store().connection_state(&self.key).await?;
+            let mut state = self.leader.open_connection(&self.key, &self.stop).await?;
             let before = state.clone();
             let judged = self.judge(&mut state, None, &mut concerned).await?;
             if state != before {
-                self.leader.conclude(&self.key, &Conclusion { state, covered: Vec::new(), served: Vec::new(), fresh_until: None }).await?;
+                let conclusion = Conclusion { state, covered: Vec::new(), served: Vec::new(), fresh_until: None };
+                self.leader.conclude(&self.key, &conclusion, &self.stop).await?;
             }
             Ok::<_, StoreError>(judged)
         };
@@ -98,7 +99,7 @@ impl Run {
         };
         concerned.extend(marks.holders.iter().flat_map(|holders| &holders.new).map(|(address, _)| address.clone()));
         if !marks.cleared.is_empty() || marks.hold || marks.handled.is_some() {
-            self.leader.mark(&self.key, &marks).await?;
+            self.leader.mark(&self.key, &marks, &self.stop).await?;
             crate::fault::reach("marked");
         }
         state.held_leavers = judgement.held;
@@ -151,7 +152,7 @@ impl Run {
             served: domains.clone(),
             fresh_until: clean.then(|| finished_at.saturating_add(fresh).unwrap_or(finished_at)),
         };
-        self.leader.conclude(&self.key, &conclusion).await?;
+        self.leader.conclude(&self.key, &conclusion, &self.stop).await?;
         heirs.extend(self.again_for(exchanges));
         let reading = entered.duration_since(began).saturating_sub(progress.bringing);
         let phases = Phases { reading, bringing: progress.bringing, concluding: entered.elapsed() };

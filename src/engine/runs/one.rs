@@ -51,7 +51,10 @@ pub(super) enum Break {
 
 impl From<StoreError> for Break {
     fn from(error: StoreError) -> Self {
-        Self::Store(error)
+        match error {
+            StoreError::Stopped => Self::Stopped,
+            error => Self::Store(error),
+        }
     }
 }
 
@@ -92,10 +95,7 @@ impl Run {
     async fn read_and_conclude(&self, concerned: &mut Vec<CanonicalAddress>) -> Result<RunEnded, Break> {
         let (store, began) = (self.leader.store(), Instant::now());
         let started_at = store.now().await?;
-        let mut state = store.connection_state(&self.key).await?;
-        if state.last_run.is_none() {
-            self.leader.begin_first_run(&self.key).await?;
-        }
+        let mut state = self.leader.open_connection(&self.key, &self.stop).await?;
         let mut domains = store.domains_of(&self.key.namespace).await?;
         domains.retain(|domain| self.declared.serves(domain));
         let frame = self.declared.access.frame(&domains);
@@ -167,7 +167,7 @@ impl Run {
         };
         progress.moves = !absences.is_empty() || !progress.told.is_empty();
         if !absences.is_empty() {
-            self.leader.miss(&self.key, &absences).await?;
+            self.leader.miss(&self.key, &absences, &self.stop).await?;
         }
         progress.chunk = std::mem::take(&mut progress.later);
         self.hand_over(progress, true).await?;
@@ -207,7 +207,7 @@ impl Run {
                 progress.later.extend(aside);
                 let missing = missing(&progress.known, &progress.seen);
                 if !missing.is_empty() || self.leader.store().misses_somebody(&self.key).await? {
-                    self.leader.miss(&self.key, &Absences::Complete { missing, proof }).await?;
+                    self.leader.miss(&self.key, &Absences::Complete { missing, proof }, &self.stop).await?;
                 }
                 state.mark = ending.mark;
             }

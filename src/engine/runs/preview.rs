@@ -79,7 +79,7 @@ pub async fn preview(
     credentials: &Credentials,
 ) -> Result<Preview, StoreError> {
     let now = store.now().await?;
-    let mut state = store.connection_state(key).await?;
+    let mut state = store.connection_state(key).await?.unwrap_or_default();
     let mut domains = store.domains_of(&key.namespace).await?;
     domains.retain(|domain| declared.serves(domain));
     let frame = declared.access.frame(&domains);

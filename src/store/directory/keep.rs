@@ -3,28 +3,45 @@
 use serde_json::json;
 use sqlx::PgConnection;
 use sqlx::types::Json;
+use tokio_util::sync::CancellationToken;
 
 use super::{Absences, Conclusion, Marks};
 use crate::model::{DomainName, EntryId, ResourceKey};
+use crate::plan::directory::rows::ConnectionRow;
 use crate::store::deadline::{STATEMENT, deadline};
+use crate::store::leader::Fenced;
 use crate::store::{Leader, StoreError};
 
 impl Leader {
-    /// Makes the row of a connection whose first run begins: with it goes what that run brings, however it ends (Y8).
+    /// A transaction of a run. Whether somebody wants the run is asked behind the fence. Whoever ends it (its resource is deleted, frozen or
+    /// changed, the store is another than it began with) cancels `stop` before writing what follows from that: so nothing of a run comes
+    /// after what follows from its end.
+    async fn begin_for_run(&self, stop: &CancellationToken) -> Result<Fenced<'_>, StoreError> {
+        let transaction = self.begin().await?;
+        if stop.is_cancelled() { Err(StoreError::Stopped) } else { Ok(transaction) }
+    }
+
+    /// What is kept of a connection. One that has never run has a row from here on, before anything that its first run brings: deleted
+    /// in the middle of that, it ends like any other (Y8).
     ///
     /// # Errors
-    /// [`StoreError::Deposed`], or the store's.
-    pub async fn begin_first_run(&self, connection: &ResourceKey) -> Result<(), StoreError> {
-        let mut transaction = self.begin().await?;
-        run(&mut transaction, NEW_STATE, connection, &json!({})).await?;
-        transaction.commit().await
+    /// [`StoreError::Deposed`], [`StoreError::Stopped`], or the store's.
+    pub async fn open_connection(&self, connection: &ResourceKey, stop: &CancellationToken) -> Result<ConnectionRow, StoreError> {
+        if let Some(state) = self.store().connection_state(connection).await? {
+            return Ok(state);
+        }
+        let state = ConnectionRow::default();
+        let mut transaction = self.begin_for_run(stop).await?;
+        run(&mut transaction, OPEN, connection, &document(&state)?).await?;
+        transaction.commit().await?;
+        Ok(state)
     }
 
     /// Notes who is missing (Y6).
     ///
     /// # Errors
-    /// [`StoreError::Deposed`], or the store's.
-    pub async fn miss(&self, connection: &ResourceKey, absences: &Absences) -> Result<(), StoreError> {
+    /// [`StoreError::Deposed`], [`StoreError::Stopped`], or the store's.
+    pub async fn miss(&self, connection: &ResourceKey, absences: &Absences, stop: &CancellationToken) -> Result<(), StoreError> {
         let (ids, missed, everybody) = match absences {
             Absences::Complete { missing, proof: _ } => (missing, 1, true),
             Absences::Told { missing } => (missing, 1, false),
@@ -32,7 +49,7 @@ impl Leader {
         };
         let ids: Vec<_> = ids.iter().map(EntryId::as_str).collect();
         let input = json!({"ids": ids, "missed": missed, "everybody": everybody});
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_for_run(stop).await?;
         for sql in MISS {
             run(&mut transaction, sql, connection, &input).await?;
         }
@@ -42,9 +59,9 @@ impl Leader {
     /// Writes down what the guard said.
     ///
     /// # Errors
-    /// [`StoreError::Deposed`], or the store's.
-    pub async fn mark(&self, connection: &ResourceKey, marks: &Marks) -> Result<(), StoreError> {
-        let mut transaction = self.begin().await?;
+    /// [`StoreError::Deposed`], [`StoreError::Stopped`], or the store's.
+    pub async fn mark(&self, connection: &ResourceKey, marks: &Marks, stop: &CancellationToken) -> Result<(), StoreError> {
+        let mut transaction = self.begin_for_run(stop).await?;
         let c = &mut *transaction;
         if !marks.cleared.is_empty() {
             run(c, CLEAR, connection, &json!({"addresses": marks.cleared, "approved": marks.approved})).await?;
@@ -63,15 +80,16 @@ impl Leader {
         transaction.commit().await
     }
 
-    /// Writes down how a run went.
+    /// Writes down how a run went. A connection that has no row any more gets none by that.
     ///
     /// # Errors
-    /// [`StoreError::Deposed`], or the store's.
-    pub async fn conclude(&self, connection: &ResourceKey, conclusion: &Conclusion) -> Result<(), StoreError> {
-        let mut transaction = self.begin().await?;
+    /// [`StoreError::Deposed`], [`StoreError::Stopped`], or the store's.
+    pub async fn conclude(&self, connection: &ResourceKey, conclusion: &Conclusion, stop: &CancellationToken) -> Result<(), StoreError> {
+        let mut transaction = self.begin_for_run(stop).await?;
         let c = &mut *transaction;
-        let state = serde_json::to_value(&conclusion.state).map_err(|error| StoreError::Row(error.to_string()))?;
-        run(c, PUT_STATE, connection, &state).await?;
+        if run(c, PUT_STATE, connection, &document(&conclusion.state)?).await? == 0 {
+            return Err(StoreError::Stopped);
+        }
         if let Some(until) = conclusion.fresh_until {
             let names = |domains: &[DomainName]| domains.iter().map(ToString::to_string).collect::<Vec<_>>();
             let (covered, served) = (names(&conclusion.covered), names(&conclusion.served));
@@ -83,11 +101,15 @@ impl Leader {
     }
 }
 
-/// A statement over the connection's namespace, its name and a document.
-async fn run(c: &mut PgConnection, sql: &'static str, connection: &ResourceKey, input: &serde_json::Value) -> Result<(), StoreError> {
+fn document(state: &ConnectionRow) -> Result<serde_json::Value, StoreError> {
+    serde_json::to_value(state).map_err(|error| StoreError::Row(error.to_string()))
+}
+
+/// A statement over the connection's namespace, its name and a document; how many rows it wrote.
+async fn run(c: &mut PgConnection, sql: &'static str, connection: &ResourceKey, input: &serde_json::Value) -> Result<u64, StoreError> {
     let executed = async {
-        sqlx::query(sql).bind(&connection.namespace).bind(&connection.name).bind(Json(input)).execute(c).await?;
-        Ok(())
+        let done = sqlx::query(sql).bind(&connection.namespace).bind(&connection.name).bind(Json(input)).execute(c).await?;
+        Ok(done.rows_affected())
     };
     deadline("keeping what a directory run found", STATEMENT, executed).await
 }
@@ -136,11 +158,10 @@ const HANDLED: &str = "
 INSERT INTO mailroster.handled (kind, namespace, name, action, token) VALUES ('DirectoryConnection', $1, $2, 'approve', $3->>'token')
 ON CONFLICT (kind, namespace, name, action) DO UPDATE SET token = EXCLUDED.token";
 
-const NEW_STATE: &str = "INSERT INTO mailroster.connection (namespace, name, state) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+const OPEN: &str =
+    "INSERT INTO mailroster.connection (namespace, name, state) VALUES ($1, $2, $3) ON CONFLICT (namespace, name) DO NOTHING";
 
-const PUT_STATE: &str = "
-INSERT INTO mailroster.connection (namespace, name, state) VALUES ($1, $2, $3)
-ON CONFLICT (namespace, name) DO UPDATE SET state = EXCLUDED.state";
+const PUT_STATE: &str = "UPDATE mailroster.connection SET state = $3 WHERE namespace = $1 AND name = $2";
 
 // A domain that left the namespace or the connection is covered no more.
 const COVER: [&str; 3] = [
