@@ -436,6 +436,8 @@ impl<S: Surroundings> Engine<S> {
     /// The store is an older copy of what it was, or an empty one: mail servers wait until everything was planned anew (V3, DESIGN 4).
     async fn start_over(&mut self) -> Result<(), StoreError> {
         tracing::warn!("the store is older than it was; planning everything anew");
+        // Before the store is led again: until then nothing that they write comes through, and then they know that nobody wants it.
+        self.begin_runs_anew();
         match self.leader.hush().await {
             Ok(()) => {
                 (self.older, self.answering) = (false, false);

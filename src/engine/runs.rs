@@ -167,6 +167,14 @@ impl<S: Surroundings> Engine<S> {
         }
     }
 
+    /// The store is another one than the runs began with: what reads as it did was compared with other rows, and a mark says nothing of these.
+    pub(super) fn begin_runs_anew(&mut self) {
+        for running in self.runs.running.values_mut() {
+            running.stop.cancel();
+            running.then = running.then.max(Some(Begin::Inherit));
+        }
+    }
+
     pub(super) async fn run_ended(&mut self, ended: RunEnded) {
         let then = self.runs.running.remove(&ended.connection).and_then(|running| running.then);
         match &ended.came_to {

@@ -114,6 +114,21 @@ impl Slapd {
         }
     }
 
+    /// It answers nobody, and forgets nothing, until it is thawed.
+    pub async fn freeze(&self) {
+        self.signal("STOP").await;
+    }
+
+    pub async fn thaw(&self) {
+        self.signal("CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        if let Some(server) = self.server.lock().await.as_ref() {
+            server.signal(signal);
+        }
+    }
+
     /// Ends it in order and starts it again: it forgets what was deleted before.
     pub async fn restart(&self) {
         let server = self.server.lock().await.take();

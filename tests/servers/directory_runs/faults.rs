@@ -143,6 +143,33 @@ async fn c8_a_connection_suspended_in_mid_run_writes_nothing_and_goes_on_when_it
 }
 
 #[tokio::test]
+async fn y10_a_run_over_which_the_store_became_an_older_copy_is_made_anew_and_reads_all() {
+    const DISABLED: &str = "SELECT canonical FROM mailroster.address WHERE directory_disabled";
+    let (slapd, base) = own_slapd("directory-of-an-older-store", 3).await;
+    let (tenant, postgres) = outage::tenant_on("store-older-in-a-run").await;
+    domain(&tenant).await;
+    let corp = Corp::at(tenant, slapd, base.clone());
+    corp.connect("corp", "timeout: 2m").await;
+    corp.run().await;
+    postgres.back_up().await;
+    slapd.modify(&format!("dn: cn=u0,{base}\nchangetype: modify\nreplace: userAccountControl\nuserAccountControl: 514\n"));
+    corp.run().await;
+    corp.tenant.until(DISABLED, &["u0@acme.example"]).await;
+    // What changed since its mark is nothing, and that is what a run will hear.
+    slapd.freeze().await;
+    corp.tenant.reconcile("DirectoryConnection/corp", "in the cold").await;
+    corp.tenant.reconcile("InternalDomain/acme", "in the cold").await;
+    postgres.kill().await;
+    postgres.restore();
+    postgres.start_again().await;
+    corp.tenant.logged("planning everything anew", 1).await;
+    corp.tenant.until("SELECT answers_since IS NOT NULL FROM mailroster.installation", &["true"]).await;
+    corp.tenant.until(DISABLED, &[]).await;
+    slapd.thaw().await;
+    corp.tenant.until(DISABLED, &["u0@acme.example"]).await;
+}
+
+#[tokio::test]
 async fn p1_y9_a_secret_that_is_missing_or_without_its_label_is_named_and_a_run_begins_when_it_is_there() {
     let corp = Corp::without_connection().await;
     corp.add("anna SMTP:anna@acme.example");
