@@ -326,19 +326,29 @@ fn conditions(
             ),
             (None, None) => Condition::quiet("PermissionsInherited", false, Reason::NotAlias),
         },
-        match row.directory.as_ref().and_then(|side| Some((side.holder_since?, side.connection.clone()?))) {
-            Some((since, connection)) => Condition::new(
-                "HolderChanged",
-                true,
-                Reason::HolderChanged,
-                format!(
-                    "another entry of DirectoryConnection {connection} has the address since {since}; its status.heldHolders waits for a yes"
-                ),
-            ),
-            None => Condition::quiet("HolderChanged", false, Reason::SameHolder),
-        },
+        holder(row),
         mail_accepted(w, address, row),
     ]
+}
+
+/// Y1: for as long as the logon is shut by it, also when the connection that found it has let go of the row: that nobody is asked any more
+/// is no yes.
+fn holder(row: &AddressRow) -> Condition {
+    let side = row.directory.as_deref();
+    let Some(since) = side.and_then(|side| side.holder_since) else {
+        return Condition::quiet("HolderChanged", false, Reason::SameHolder);
+    };
+    let message = match side.and_then(|side| side.connection.as_deref()) {
+        Some(connection) => {
+            format!(
+                "another entry of DirectoryConnection {connection} has the address since {since}; its status.heldHolders waits for a yes"
+            )
+        }
+        None => format!(
+            "another entry has the address since {since}, and its DirectoryConnection has let go of it before anybody said yes; declare one that reads the same entry and approve its status.heldHolders"
+        ),
+    };
+    Condition::new("HolderChanged", true, Reason::HolderChanged, message)
 }
 
 /// P6: the first reason that applies; all of them in the message.

@@ -67,3 +67,26 @@ fn y12_what_a_resource_declares_the_connection_leaves_alone() {
     assert_eq!((row.display_name.as_str(), row.attributes["department"].as_str()), ("Declared", "Sales"));
     assert_eq!(row.directory.as_ref().unwrap().global_name, "From Directory");
 }
+
+#[test]
+fn y1_y8_a_new_holder_stays_one_when_its_connection_ends_and_the_next_connection_asks_again() {
+    let mut corp = corp("");
+    corp.run("a: {mail: ['SMTP:anna@acme.example']}\nb: {mail: ['SMTP:b@acme.example']}");
+    let entries = "b: {mail: ['SMTP:b@acme.example']}\nnew: {mail: ['SMTP:anna@acme.example'], disabled: true}";
+    corp.run(entries);
+    corp.world.observed.connections.insert(("acme".to_owned(), "corp".to_owned()), crate::plan::directory::rows::ConnectionRow::default());
+    corp.world.delete("DirectoryConnection/corp");
+    corp.world.apply("EmailAddress/anna: {address: anna@acme.example}");
+    // What the directory disabled is open again (P6); a right that was withheld is given back by nothing but a yes.
+    assert_eq!(corp.shut("anna@acme.example"), ["HolderChanged"]);
+    for condition in ["HolderChanged", "Disabled"] {
+        assert_eq!(corp.world.condition("EmailAddress/anna", condition), "True HolderChanged");
+    }
+    let conditions = &corp.world.verdict("EmailAddress/anna").conditions;
+    let message = &conditions.iter().find(|condition| condition.kind == "HolderChanged").unwrap().message;
+    assert!(message.ends_with("declare one that reads the same entry and approve its status.heldHolders"), "{message}");
+    corp.connect("new", |_| {});
+    corp.run_of("new", entries, None);
+    assert_eq!(corp.shut("anna@acme.example"), ["DirectoryDisabled", "HolderChanged"]);
+    assert_eq!(corp.world.row("anna@acme.example").unwrap().connection(), Some("new"), "it lists the new holder, and takes the yes");
+}
