@@ -1,4 +1,4 @@
-//! What grows without bound unless somebody cuts it: audit partitions, seen events, the guard's hour.
+//! What grows without bound unless somebody cuts it: audit partitions, seen events, the guard's hour, the day of a connection's guard.
 
 use jiff::Span;
 use jiff::civil::Date;
@@ -14,7 +14,7 @@ const CHUNK: u64 = 10_000;
 const PATIENCE: &str = "SET LOCAL lock_timeout = '5s'";
 
 /// What no rule reads any more. The `ctid`s keep each statement short, whatever has piled up.
-const FORGET: [&str; 7] = [
+const FORGET: [&str; 8] = [
     "DELETE FROM mailroster.absence WHERE ctid = ANY (ARRAY(
          SELECT ctid FROM mailroster.absence WHERE ended_at < mailroster.now() - interval '1 day' LIMIT $1))",
     "DELETE FROM mailroster.seen_event WHERE ctid = ANY (ARRAY(
@@ -23,6 +23,9 @@ const FORGET: [&str; 7] = [
          SELECT ctid FROM mailroster.done WHERE at < mailroster.now() - interval '1 hour' LIMIT $1))",
     "DELETE FROM mailroster.gone WHERE ctid = ANY (ARRAY(
          SELECT ctid FROM mailroster.gone WHERE at < mailroster.now() - interval '1 hour' LIMIT $1))",
+    // As long as a leaver counts against its connection's guard (`WINDOW`).
+    "DELETE FROM mailroster.departed WHERE ctid = ANY (ARRAY(
+         SELECT ctid FROM mailroster.departed WHERE at < mailroster.now() - interval '24 hours' LIMIT $1))",
     "DELETE FROM mailroster.logon WHERE ctid = ANY (ARRAY(
          SELECT l.ctid FROM mailroster.logon l WHERE NOT EXISTS (SELECT FROM mailroster.address a WHERE a.id = l.address_id) LIMIT $1))",
     "DELETE FROM mailroster.reset_code WHERE ctid = ANY (ARRAY(

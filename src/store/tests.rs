@@ -231,7 +231,12 @@ async fn audit_rows_that_came_before_their_partition_move_there() {
     assert_eq!(placed, ["(audit_2026_03,2)", "(audit_2026_04,1)", "(audit_default,1)"]);
     let sql = "SELECT count(DISTINCT relowner) FROM pg_class WHERE relname ~ '^audit' AND relkind IN ('r', 'p')";
     assert_eq!(texts(store, sql).await, ["(1)"]);
+    // Y7: a leaver that was seen through counts for a day.
+    let sql = "INSERT INTO mailroster.departed (namespace, connection, subject, at)
+        SELECT 'a', 'corp', hours || 'h', mailroster.now() - hours * interval '1 hour' FROM unnest('{23, 25, 900}'::integer[]) hours";
+    store.pool().execute(sql).await.unwrap();
     leader.keep_house(jiff::civil::date(2026, 8, 20), 100).await.unwrap();
+    assert_eq!(texts(store, "SELECT subject FROM mailroster.departed").await, ["(23h)"]);
     let kept = texts(
         store,
         "SELECT p.relname FROM pg_inherits JOIN pg_class p ON p.oid = inhrelid WHERE inhparent = 'mailroster.audit'::regclass",
