@@ -139,6 +139,7 @@ reasons! {
     ReferenceLeftOut Rejected "The search met a reference to another server, whose entries were not read."
     NobodyFound Rejected "The search found nobody at all."
     AttributesHidden Rejected "Attributes that the entries had can't be read any more: the account's rights may have changed."
+    TooManyChanged Waiting "More entries had to wait for the end of the run than are kept for it; what was kept is in, and the next runs bring the rest."
     ScopeChanged Waiting "Base, filter, bind name, domains or servers differ from those of the last complete run: absence proves nothing until a second complete run agrees."
     ServerSwitched Waiting "Another server answered than the last time: absence proves nothing until a complete run there agrees."
     PasswordNotAscii Aside "The password has letters that some mail clients can't send."

@@ -18,6 +18,7 @@ use crate::model::{CanonicalAddress, DomainName, EntryId, ResourceKey, Signs};
 use crate::plan::desired::ConnectionDeclared;
 use crate::plan::directory::Found;
 use crate::plan::directory::rows::{ConnectionRow, Mark, Problem};
+use crate::plan::reason::Reason;
 use crate::store::{Absences, Leader, StoreError};
 
 /// Entries that are planned together at the most.
@@ -153,6 +154,7 @@ impl Run {
         if readable.is_ok() {
             progress.later.extend(few);
         }
+        let whole = readable.and_then(|()| progress.kept_all());
         let absences = match gone {
             // What the server shows is no guess (Y7).
             Gone::These(ids) => {
@@ -166,12 +168,13 @@ impl Run {
             }
         };
         progress.moves = !absences.is_empty() || !progress.told.is_empty();
-        if !absences.is_empty() {
+        // What was left out may have an address that somebody gave up; the next run is told of both again.
+        if !absences.is_empty() && progress.kept_all().is_ok() {
             self.leader.miss(&self.key, &absences, &self.stop).await?;
         }
         progress.chunk = std::mem::take(&mut progress.later);
         self.hand_over(progress, true).await?;
-        match readable {
+        match whole {
             Ok(()) => state.mark = Some(next),
             // The next run is told of the same entries again.
             Err(problem) => read.problem = Some(problem),
@@ -191,6 +194,7 @@ impl Run {
     async fn all(&self, progress: &mut Progress, state: &mut ConnectionRow, read: &mut Read, frame: &str) -> Result<(), Break> {
         (progress.seen, progress.shown, progress.signless) = (HashSet::new(), false, Signless::default());
         progress.aside.clear();
+        progress.left_out = 0;
         progress.counts.read = 0;
         progress.known = self.leader.store().known_entries(&self.key).await?;
         let (pages, arriving) = mpsc::channel::<Page>(PAGES);
@@ -199,7 +203,9 @@ impl Run {
             progress.unproved = is_unproved(state, &Scope { frame, mark: mark.as_ref() });
         };
         let ending = self.taking(progress, reading, arriving, begun, false).await?;
-        let proof = completeness(progress, state, &self.declared, &Scope { frame, mark: ending.mark.as_ref() }, ending.complete);
+        let kept = |proof| readable(progress, &self.declared).and_then(|()| progress.kept_all()).map(|()| proof);
+        let complete = ending.complete.and_then(kept);
+        let proof = completeness(progress, state, &self.declared, &Scope { frame, mark: ending.mark.as_ref() }, complete);
         (read.server, read.mode) = (ending.server, "Full".to_owned());
         match proof {
             Ok(proof) => {
@@ -212,8 +218,11 @@ impl Run {
                 state.mark = ending.mark;
             }
             Err(problem) => {
-                // What could be read goes in; what lacks a sign changes nothing.
-                progress.aside.clear();
+                // What could be read goes in; what lacks a sign changes nothing, unless there were only too many of them to be kept at once.
+                let aside = std::mem::take(&mut progress.aside);
+                if problem.reason == Reason::TooManyChanged {
+                    progress.later.extend(aside);
+                }
                 read.problem = Some(problem);
             }
         }

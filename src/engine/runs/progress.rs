@@ -8,10 +8,11 @@ use super::verdict::Signless;
 use crate::directory::Page;
 use crate::model::{Entry, EntryId};
 use crate::plan::directory::Account;
-use crate::plan::directory::rows::RunCounts;
+use crate::plan::directory::rows::{Problem, RunCounts};
+use crate::plan::reason::Reason;
 use crate::store::Known;
 
-/// Entries that are kept for the end of a run at the most; a run with more of them can't be trusted.
+/// Entries that are kept for the end of a run at the most; a run that meets more of them has not brought all.
 const KEPT: usize = 20_000;
 /// How many reports are kept.
 const REPORTS: usize = 10;
@@ -38,6 +39,8 @@ pub(super) struct Progress {
     pub later: BTreeMap<EntryId, Arc<Entry>>,
     /// They lack a sign that they had.
     pub aside: BTreeMap<EntryId, Arc<Entry>>,
+    /// Entries that had to wait for the end of the run, and for which there was no room.
+    pub left_out: usize,
     /// How long entries took to be planned and written.
     pub bringing: Duration,
     pub counts: RunCounts,
@@ -59,6 +62,7 @@ impl Progress {
             chunk: BTreeMap::new(),
             later: BTreeMap::new(),
             aside: BTreeMap::new(),
+            left_out: 0,
             bringing: Duration::ZERO,
             counts: RunCounts::default(),
             reports: Vec::new(),
@@ -102,19 +106,36 @@ impl Progress {
             self.chunk.insert(entry.id.clone(), entry);
         } else if self.aside.len() < KEPT {
             self.aside.insert(entry.id.clone(), entry);
+        } else {
+            self.left_out += 1;
         }
     }
 
     pub fn account(&mut self, account: &Account, entries: &BTreeMap<EntryId, Arc<Entry>>) {
-        for id in account.deferred.iter().take(KEPT.saturating_sub(self.later.len())) {
-            if let Some(entry) = entries.get(id) {
+        for (id, entry) in account.deferred.iter().filter_map(|id| entries.get_key_value(id)) {
+            if self.later.len() < KEPT {
                 self.later.insert(id.clone(), entry.clone());
+            } else {
+                self.left_out += 1;
             }
         }
         self.counts.add(&account.counts);
         // The counts have them already.
         let room = REPORTS.saturating_sub(self.reports.len());
         self.reports.extend(account.reports.iter().take(room).cloned());
+    }
+
+    /// Whether all that came was brought or waits for being planned. Where not, the server has to tell of it again, and nothing follows
+    /// from absence: somebody else may have the address that one of them gave up.
+    pub fn kept_all(&self) -> Result<(), Problem> {
+        if self.left_out == 0 {
+            return Ok(());
+        }
+        let message = format!(
+            "{} entries that had to wait for the end of the run were left out, for it keeps {KEPT} at the most; the next runs bring them",
+            self.left_out
+        );
+        Err(Problem { reason: Reason::TooManyChanged, message })
     }
 
     /// At most so many entries that wait for being planned.
@@ -126,5 +147,51 @@ impl Progress {
                 std::mem::replace(&mut self.chunk, rest)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{EntrySort, Signs};
+
+    fn entry(n: usize) -> Entry {
+        Entry {
+            id: EntryId::from_text(&format!("e{n}")).unwrap(),
+            dn: format!("cn={n}"),
+            sort: EntrySort::Mailbox,
+            values: Vec::new(),
+            display_name: None,
+            attributes: BTreeMap::new(),
+            account: Logon::Enabled,
+            signs: Signs::default(),
+            faults: Vec::new(),
+            digest: [0; 16],
+        }
+    }
+
+    /// What it says once it has taken in as many as it keeps, and one more.
+    fn full_and_beyond(mut take: impl FnMut(&mut Progress, Entry)) -> [Option<Reason>; 2] {
+        let mut progress = Progress::new(true);
+        (0..KEPT).for_each(|n| take(&mut progress, entry(n)));
+        let full = progress.kept_all().err().map(|problem| problem.reason);
+        take(&mut progress, entry(KEPT));
+        assert_eq!(progress.later.len() + progress.aside.len(), KEPT);
+        [full, progress.kept_all().err().map(|problem| problem.reason)]
+    }
+
+    #[test]
+    fn y5_y10_a_run_that_meets_more_entries_than_it_keeps_says_that_it_left_some_out() {
+        let waits_for_another = |progress: &mut Progress, entry: Entry| {
+            let mut account = Account::default();
+            account.deferred.push(entry.id.clone());
+            progress.account(&account, &BTreeMap::from([(entry.id.clone(), Arc::new(entry))]));
+        };
+        let lost_a_sign = |progress: &mut Progress, entry: Entry| {
+            progress.known.insert(entry.id.clone(), Known { digest: Some([1; 16]), signs: Signs::MAIL, holds: true });
+            progress.take(entry);
+        };
+        assert_eq!(full_and_beyond(waits_for_another), [None, Some(Reason::TooManyChanged)]);
+        assert_eq!(full_and_beyond(lost_a_sign), [None, Some(Reason::TooManyChanged)]);
     }
 }

@@ -77,6 +77,7 @@ pub(crate) fn of(reason: Reason) -> Option<&'static str> {
         Reason::AttributesHidden => {
             "Give the account the right to read the attribute that the message names. If everybody has really lost it, declare a connection of another name that does not ask for it, and delete this one."
         }
+        Reason::TooManyChanged => "Nothing: each run brings what it kept, until a run keeps all. Ask for the next with `requestedAt`.",
         Reason::ScopeChanged => {
             "Nothing, if you meant it: the second complete run agrees, and from then on absence counts again. Ask for it with `requestedAt`."
         }
