@@ -164,7 +164,7 @@ fn people(count: usize) -> String {
         format!(
             "dn: cn=u{n},ou=people,{}\nobjectClass: user\ncn: u{n}\nsn: x\ndisplayName: User {n}\ndepartment: {}\nuserAccountControl: 512\nproxyAddresses: SMTP:u{n}@acme.example\nproxyAddresses: smtp:a{n}@acme.example\nproxyAddresses: smtp:b{n}@acme.example\n\n",
             slapd::SUFFIX,
-            if n % 2 == 0 { "half" } else { "other" }
+            if n.is_multiple_of(2) { "half" } else { "other" }
         )
     };
     let base = format!("dn: ou=people,{}\nobjectClass: organizationalUnit\nou: people\n\n", slapd::SUFFIX);

@@ -163,7 +163,7 @@ mod tests {
             values: Vec::new(),
             display_name: None,
             attributes: BTreeMap::new(),
-            account: Logon::Enabled,
+            account: crate::model::Account::Enabled,
             signs: Signs::default(),
             faults: Vec::new(),
             digest: [0; 16],
