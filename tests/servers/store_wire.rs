@@ -6,8 +6,8 @@ use crate::crashes::DUMP;
 use crate::gateway::PHC;
 use crate::outage::tenant_through;
 use crate::support::wait::PATIENCE;
-use crate::support::{self, Database, Wire, eventually};
-use crate::tenant::Tenant;
+use crate::support::{self, Database, Wire, eventually, resources};
+use crate::tenant::{LONG, Tenant};
 use mailroster::store::{Location, Store};
 
 const ACME: &str = "InternalDomain/acme {domain: acme.example}
@@ -87,7 +87,13 @@ async fn c11_a_wire_that_falls_silent_or_is_forgotten_is_given_up_and_made_anew(
     let before = tenant.standing().await;
     wire.silent(true);
     tenant.apply(&changed("Second")).await;
-    tenant.reasons("EmailAddress/sales StoreUnavailable").await;
+    // One call after the other has to be given up first, each after its own deadline.
+    eventually(LONG, "sales waits for the store", async || {
+        let found = tenant.get("EmailAddress/sales").await.expect("it");
+        let ready = resources::condition(&found, "Ready").unwrap_or_default();
+        if ready["reason"] == "StoreUnavailable" { Ok(()) } else { Err(ready) }
+    })
+    .await;
     assert_eq!(tenant.standing().await["EmailAddress/info"], before["EmailAddress/info"], "in force, it keeps its status");
     tenant.leads_as_before().await;
     wire.silent(false);
