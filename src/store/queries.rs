@@ -185,16 +185,19 @@ pub(super) const CONNECTIONS: &str = "
 SELECT coalesce(jsonb_agg(jsonb_build_object('namespace', k.namespace, 'name', k.name, 'state', k.state)), '[]')
 FROM jsonb_to_recordset($1) AS w(namespace text, name text) JOIN mailroster.connection k ON k.namespace = w.namespace AND k.name = w.name";
 
+// One index lookup for each of them, whatever the planner takes the tables for while a first run fills them.
 // What was last read of these entries, of those that hold these addresses, and of those that did and go by another one now (L8).
 pub(super) const ENTRIES: &str = "
-WITH found AS (
-    SELECT e.* FROM jsonb_to_recordset($1->'entries') AS w(namespace text, connection text, id text)
-    JOIN mailroster.entry e ON e.namespace = w.namespace AND e.connection = w.connection AND e.id = w.id
-    UNION SELECT e.* FROM mailroster.entry e JOIN mailroster.address a ON a.id = e.address_id
-    WHERE a.canonical IN (SELECT jsonb_array_elements_text($1->'addresses'))
-    UNION SELECT e.* FROM mailroster.address a JOIN mailroster.connection k ON k.namespace = a.namespace
-    JOIN mailroster.entry e ON e.namespace = k.namespace AND e.connection = k.name AND e.id = a.entry
-    WHERE a.canonical IN (SELECT jsonb_array_elements_text($1->'addresses'))
+WITH wanted AS MATERIALIZED (
+    SELECT a.id, a.namespace, a.entry FROM mailroster.address a WHERE a.canonical IN (SELECT jsonb_array_elements_text($1->'addresses'))
+), named AS MATERIALIZED (
+    SELECT w.namespace, w.connection, w.id FROM jsonb_to_recordset($1->'entries') AS w(namespace text, connection text, id text)
+    UNION SELECT w.namespace, k.name, w.entry FROM wanted w JOIN mailroster.connection k ON k.namespace = w.namespace WHERE w.entry IS NOT NULL
+), found AS (
+    SELECT e.* FROM named n CROSS JOIN LATERAL (
+        SELECT e.* FROM mailroster.entry e WHERE e.namespace = n.namespace AND e.connection = n.connection AND e.id = n.id OFFSET 0
+    ) e
+    UNION SELECT e.* FROM wanted w CROSS JOIN LATERAL (SELECT e.* FROM mailroster.entry e WHERE e.address_id = w.id OFFSET 0) e
 )
 SELECT coalesce(jsonb_agg(jsonb_build_object('namespace', e.namespace, 'connection', e.connection, 'id', e.id, 'digest', encode(e.digest, 'hex'),
     'signs', e.signs, 'rank', e.rank, 'exchange', e.exchange, 'exchange_to', e.exchange_to, 'address', a.canonical)), '[]')
