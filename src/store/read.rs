@@ -95,18 +95,6 @@ async fn ask<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
     Ok(deadline(READING, STATEMENT, asked).await?.0)
 }
 
-/// As [`ask`], planned by Postgres at each call: a plan that was kept from when a table was empty reads it from end to end while a first run
-/// fills it.
-async fn ask_anew<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
-    connection: &mut PgConnection,
-    sql: &'static str,
-    input: &(impl Serialize + Sync),
-) -> Result<Vec<T>, StoreError> {
-    let query = sqlx::query_scalar(sql).bind(Json(input)).persistent(false);
-    let asked = async { Ok::<Json<Vec<T>>, StoreError>(query.fetch_one(connection).await?) };
-    Ok(deadline(READING, STATEMENT, asked).await?.0)
-}
-
 impl Store {
     /// What the resources of a slice own by name: their subjects may be others than what they declare now (C10).
     ///
@@ -352,7 +340,7 @@ async fn read_directory(
     if scope.entries.is_empty() && observed.addresses.values().all(|row| row.directory.is_none()) {
         return Ok(());
     }
-    let rows: Vec<EntryJson> = ask_anew(c, ENTRIES, &json!({"entries": entries_json(&scope.entries), "addresses": addresses})).await?;
+    let rows: Vec<EntryJson> = ask(c, ENTRIES, &json!({"entries": entries_json(&scope.entries), "addresses": addresses})).await?;
     observed.entries = rows.into_iter().map(EntryJson::split).collect();
     let rows: Vec<LeaverJson> = ask(c, LEAVERS, &addresses).await?;
     observed.leavers = rows.into_iter().map(LeaverJson::split).collect();
