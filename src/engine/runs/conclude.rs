@@ -7,7 +7,7 @@ use super::one::{Break, Read, Run};
 use super::progress::Progress;
 use super::{CameTo, Phases, RunEnded};
 use crate::model::{CanonicalAddress, ResourceKey};
-use crate::plan::directory::guard::{ending, held_holders, judge, leave_to_others};
+use crate::plan::directory::guard::{ConnectionNumbers, ending, held_holders, judge, leave_to_others};
 use crate::plan::directory::rows::{ConnectionRow, RunRecord};
 use crate::plan::reason::Reason;
 use crate::store::{Conclusion, Marks, StoreError};
@@ -81,7 +81,8 @@ impl Run {
                 leave_to_others(&mut leavers, began);
             }
         }
-        let numbers = store.connection_numbers(&self.key).await?;
+        // Without leavers nothing is counted against anything.
+        let numbers = if leavers.is_empty() { ConnectionNumbers::default() } else { store.connection_numbers(&self.key).await? };
         // A yes acts once: the same people held a second time want a second one (C6).
         let used = store.handled_approval(&self.key).await?;
         let approve = self.approve.as_deref().filter(|hash| used.as_deref() != Some(*hash));

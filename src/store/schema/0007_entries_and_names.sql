@@ -5,6 +5,10 @@ ALTER TABLE mailroster.entry ADD COLUMN rank text NOT NULL DEFAULT 'Primary' CHE
 UPDATE mailroster.entry SET exchange = NULL, digest = NULL WHERE exchange IS NOT NULL;
 ALTER TABLE mailroster.entry ADD COLUMN exchange_to text, ADD CHECK ((exchange IS NULL) = (exchange_to IS NULL));
 
+-- What each run of a connection asks for, and what is hardly ever there: new holders (Y1) and exchanges (L8).
+CREATE INDEX ON mailroster.address (namespace, connection) WHERE holder_since IS NOT NULL;
+CREATE INDEX ON mailroster.entry (namespace, connection) WHERE exchange IS NOT NULL;
+
 -- The alias's name beside a link: whoever writes need not say it, and can't say another one. Thousands at once are looked at together, not
 -- one by one.
 DROP TRIGGER name_alias ON mailroster.link;
