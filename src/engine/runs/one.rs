@@ -203,9 +203,7 @@ impl Run {
             progress.unproved = is_unproved(state, &Scope { frame, mark: mark.as_ref() });
         };
         let ending = self.taking(progress, reading, arriving, begun, false).await?;
-        let kept = |proof| progress.signless.judge(&self.declared).and_then(|()| progress.kept_all()).map(|()| proof);
-        let complete = ending.complete.and_then(kept);
-        let proof = completeness(progress, state, &self.declared, &Scope { frame, mark: ending.mark.as_ref() }, complete);
+        let proof = completeness(progress, state, &self.declared, &Scope { frame, mark: ending.mark.as_ref() }, ending.complete);
         (read.server, read.mode) = (ending.server, "Full".to_owned());
         match proof {
             Ok(proof) => {

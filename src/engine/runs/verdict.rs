@@ -82,6 +82,7 @@ pub(super) fn completeness(
 ) -> Result<Complete, Problem> {
     let proof = read?;
     progress.signless.judge(declared)?;
+    progress.kept_all()?;
     same_scope(state, scope)?;
     Ok(proof)
 }
