@@ -20,17 +20,17 @@ type Names = BTreeMap<CanonicalAddress, CanonicalAddress>;
 pub fn follow<'a>(desired: &'a Desired, observed: &Observed, moved: &[Move]) -> (Cow<'a, Desired>, BTreeSet<Subject>) {
     let mut needs = BTreeSet::new();
     let (mut followed, mut kept_names) = (BTreeMap::new(), BTreeMap::new());
+    let goes: BTreeMap<_, _> = moved.iter().map(|moved| (&moved.from, &moved.to)).collect();
+    let taken: BTreeSet<_> = moved.iter().map(|moved| &moved.to).collect();
     for (key, resource) in &desired.resources {
         let kept = kept(resource, observed);
         let now = |address: &CanonicalAddress| {
             let person = kept.get(address).unwrap_or(address);
-            let here = moved.iter().find(|moved| moved.from == *person).map(|moved| &moved.to);
-            let now = here.or_else(|| moved_to(observed, person)).unwrap_or(person);
+            let now = goes.get(person).copied().or_else(|| moved_to(observed, person)).unwrap_or(person);
             (now != address).then(|| now.clone())
         };
         // Nothing else would tell later whom a name means that somebody else goes by from this plan on.
-        let taken = |name: &CanonicalAddress| moved.iter().any(|moved| moved.to == *name);
-        let names = named(resource).into_iter().filter(|name| kept.contains_key(*name) || taken(name));
+        let names = named(resource).into_iter().filter(|name| kept.contains_key(*name) || taken.contains(*name));
         let keep: Names = names.filter_map(|name| Some((name.clone(), now(name)?))).collect();
         if keep != kept_in(observed, key) {
             kept_names.insert(key.clone(), text(&keep));
@@ -109,6 +109,11 @@ pub(in crate::plan) fn moved_to<'a>(observed: &'a Observed, address: &CanonicalA
         // Its own directory entry took it along, nobody's declaration did.
         let same = link.owner.is_none() && observed.addresses.get(&link.primary).and_then(AddressRow::entry) == Some(person);
         return same.then_some(&link.primary);
+    }
+    // Most are where their row's connection has them; only who came to another connection has to be looked for.
+    let own = row.connection().and_then(|connection| observed.entries.get(&(row.namespace.clone(), connection.to_owned(), person.clone())));
+    if let Some(now) = own.and_then(|entry| entry.address.as_ref()) {
+        return Some(now).filter(|now| *now != address);
     }
     let mut theirs = observed.entries.iter().filter(|((namespace, _, id), _)| *namespace == row.namespace && id == person);
     theirs.find_map(|(_, entry)| entry.address.as_ref()).filter(|now| *now != address)

@@ -1,6 +1,6 @@
 //! Of two entries with one address only one gets it (SPEC Y3): the one that has it as its primary, then as a proxy address, then the one
-//! that holds it, then the lowest id. The same outcome in whatever order entries are read: one that wants what an entry out of view has waits for the end of
-//! the run.
+//! that holds it, then the lowest id. The same outcome in whatever order entries are read: one that wants what an entry out of view has
+//! waits for the end of the run. What an entry out of view has to give up is taken from it here.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -26,11 +26,15 @@ pub(super) fn settle(w: &mut Working<'_>, place: &Place<'_>, arrivals: &mut Vec<
     if renames.is_empty() {
         return;
     }
-    let holder_of: BTreeMap<_, _> = renames.iter().map(|(holder, (from, _))| (from, holder)).collect();
+    let rings = rings(&renames);
+    let in_rings: BTreeSet<EntryId> = rings.iter().flatten().map(|id| (*id).clone()).collect();
+    // All of a ring go, or none.
+    let free: BTreeSet<_> = arrivals.iter().filter(|arrival| !is_refused(w, arrival)).map(|arrival| arrival.id.clone()).collect();
     let approved: BTreeSet<_> = arrivals.iter().filter(|arrival| is_approved(arrival)).map(|arrival| arrival.id.clone()).collect();
+    let goes = |ring: &Vec<&EntryId>| ring.iter().all(|id| approved.contains(*id) && free.contains(*id));
+    let waiting: BTreeSet<EntryId> = rings.iter().filter(|ring| !goes(ring)).flatten().map(|id| (*id).clone()).collect();
     arrivals.retain(|arrival| {
-        let ring = ring(&renames, &holder_of, &arrival.id);
-        let waits = ring.iter().any(|id| !approved.contains(id));
+        let waits = waiting.contains(&arrival.id);
         if waits {
             let to = arrival.primary.canonical();
             w.run.report(format!("{}: exchanges its address with that of another entry ({to}); it waits for a yes", arrival.entry.dn));
@@ -40,13 +44,11 @@ pub(super) fn settle(w: &mut Working<'_>, place: &Place<'_>, arrivals: &mut Vec<
         !waits
     });
     // All leave before anybody arrives: addresses may change hands in a chain. Once in a plan: a second exchange would undo the first.
+    let done: BTreeSet<_> = w.moved.iter().map(|done| done.from.clone()).collect();
     let mut going = Vec::new();
-    for arrival in arrivals.iter() {
-        let Some((from, to)) = renames.get(&arrival.id) else { continue };
-        let refused = w.next.addresses.shared(to).is_some_and(|row| obstacle(w, arrival, &row).is_some());
-        if !refused && !w.moved.iter().any(|done| done.from == *from && done.to == *to) {
-            going.push((arrival, from, !ring(&renames, &holder_of, &arrival.id).is_empty()));
-        }
+    for arrival in arrivals.iter().filter(|arrival| free.contains(&arrival.id)) {
+        let Some((from, _)) = renames.get(&arrival.id).filter(|(from, _)| !done.contains(from)) else { continue };
+        going.push((arrival, from, in_rings.contains(&arrival.id)));
     }
     let people: Vec<_> = going.iter().map(|(_, from, _)| take(w, from)).collect();
     for ((arrival, from, exchanged), person) in going.into_iter().zip(people) {
@@ -54,25 +56,31 @@ pub(super) fn settle(w: &mut Working<'_>, place: &Place<'_>, arrivals: &mut Vec<
     }
 }
 
+/// Whether its mailbox can't come where it wants to have it.
+fn is_refused(w: &Working<'_>, arrival: &Arrival<'_>) -> bool {
+    w.next.addresses.get(arrival.primary.canonical()).is_some_and(|row| obstacle(w, arrival, row).is_some())
+}
+
 fn is_approved(arrival: &Arrival<'_>) -> bool {
     arrival.exchange().is_some_and(|exchange| exchange.approved && exchange.to == *arrival.primary.canonical())
 }
 
-/// The entries each of which goes to where the next one comes from, this one among them. Empty: it is in no such ring.
-fn ring(renames: &Renames, holder_of: &BTreeMap<&CanonicalAddress, &EntryId>, id: &EntryId) -> Vec<EntryId> {
-    let mut ring = vec![id.clone()];
-    let mut next = renames.get(id).and_then(|(_, to)| holder_of.get(to));
-    while let Some(holder) = next {
-        if *holder == id {
-            return ring;
+/// The rings of entries each of which goes to where the next one comes from.
+fn rings(renames: &Renames) -> Vec<Vec<&EntryId>> {
+    let holder_of: BTreeMap<_, _> = renames.iter().map(|(holder, (from, _))| (from, holder)).collect();
+    let (mut seen, mut rings) = (BTreeSet::new(), Vec::new());
+    for first in renames.keys() {
+        let (mut path, mut next) = (Vec::new(), Some(first));
+        while let Some(id) = next.filter(|id| seen.insert(*id)) {
+            path.push(id);
+            next = renames.get(id).and_then(|(_, to)| holder_of.get(to).copied());
         }
-        if ring.contains(holder) {
-            break;
+        // The way ends where somebody has been already: a ring, if that was on this very way.
+        if let Some(begin) = next.and_then(|id| path.iter().position(|on| *on == id)) {
+            rings.push(path.split_off(begin));
         }
-        ring.push((*holder).clone());
-        next = renames.get(*holder).and_then(|(_, to)| holder_of.get(to));
     }
-    Vec::new()
+    rings
 }
 
 /// What goes along with a person, but for what the store moves itself ([`Move`]).
@@ -193,5 +201,29 @@ fn give(w: &mut Working<'_>, place: &Place<'_>, arrival: &Arrival<'_>, from: &Ca
         let directory = link.directory.map(renamed);
         w.next.links.insert(alias.clone(), LinkRow { primary: to.clone(), directory, ..link });
         w.because(Subject::Link(alias), by(place.key, RENAMED));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn renames(pairs: &[(&str, &str, &str)]) -> Renames {
+        let address = CanonicalAddress::from_store;
+        pairs.iter().map(|(id, from, to)| (EntryId::from_store(id), (address(from), address(to)))).collect()
+    }
+
+    #[test]
+    fn l8_rings_are_found_and_ways_that_lead_into_none_are_none() {
+        // a and b exchange; c goes to where d leaves; e goes to where a leaves, which b wants as well.
+        let all = renames(&[("a", "1", "2"), ("b", "2", "1"), ("c", "3", "4"), ("d", "4", "5"), ("e", "6", "1")]);
+        let found: Vec<Vec<_>> = rings(&all).iter().map(|ring| ring.iter().map(|id| id.as_str()).collect()).collect();
+        assert_eq!(found, [["a", "b"]]);
+        // Everybody moves on by one, and the last one to where the first was: one ring of all of them.
+        let names: Vec<_> = (0..20_000).map(|n| format!("{n:05}")).collect();
+        let moves: Vec<_> =
+            (0..names.len()).map(|n| (names[n].as_str(), names[n].as_str(), names[(n + 1) % names.len()].as_str())).collect();
+        assert_eq!(rings(&renames(&moves)).iter().map(Vec::len).collect::<Vec<_>>(), [20_000]);
+        assert!(rings(&renames(&moves[1..])).is_empty(), "a chain is no ring");
     }
 }

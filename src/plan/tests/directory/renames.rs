@@ -240,3 +240,19 @@ fn l8_one_whose_new_address_is_declared_as_an_alias_keeps_the_old_one() {
     assert!(corp.world.role_of("anna@acme.example").is_some());
     assert_eq!(corp.missing(), Vec::<String>::new());
 }
+
+#[test]
+fn l8_of_an_exchange_nobody_goes_when_one_of_them_can_not() {
+    let mut corp = corp("EmailAddress/info: {address: info@acme.example}");
+    corp.run("a: {mail: ['SMTP:anna@acme.example']}\nb: {mail: ['SMTP:bert@acme.example']}");
+    corp.world.apply("AdminRole/r: {permissions: [addresses.read], members: [bert@acme.example]}");
+    let exchanged = "a: {mail: ['SMTP:bert@acme.example']}\nb: {mail: ['SMTP:anna@acme.example'], list: true}";
+    corp.run(exchanged);
+    // Bert's entry is a list by now, and Anna's address is a mailbox in use: it can't become one.
+    corp.world.apply("AdminRole/s: {permissions: [addresses.read], members: [anna@acme.example]}");
+    corp.approve_exchanges();
+    corp.run(exchanged);
+    let holder = |corp: &Corp, name: &str| corp.world.row(name).unwrap().entry().unwrap().as_str().to_owned();
+    assert_eq!((holder(&corp, "anna@acme.example"), holder(&corp, "bert@acme.example")), ("a".to_owned(), "b".to_owned()));
+    assert_eq!(corp.world.role_of("bert@acme.example"), Some("r"));
+}
