@@ -30,6 +30,8 @@ async fn y6_before_a_domain_that_validates_by_directory_refuses_a_leavers_mail_a
     let message = condition["message"].as_str().expect("a message");
     assert!(message.starts_with("2 addresses that the directory lacks take no more mail from 20"), "{message}");
     assert!(message.contains("anna@acme.example, team@acme.example; declare an EmailAddress"), "{message}");
+    let told = corp.tenant.cluster.wait_event(&corp.tenant.namespace, "corp", "LeaversDue").await;
+    assert_eq!(told, message);
     corp.store(TAKEN, "a@acme.example anna@acme.example team@acme.example").await;
     corp.tenant.database.move_clock(86_410).await;
     corp.store(TAKEN, "").await;
