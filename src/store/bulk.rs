@@ -14,7 +14,7 @@ use crate::plan::directory::rows::EntryRow;
 use crate::plan::observed::{AddressRow, DirectorySide, EntryKey, LinkRow};
 
 /// What a deadline calls it.
-const WRITING: &str = "writing a batch";
+pub(super) const WRITING: &str = "writing a batch";
 
 type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
@@ -25,12 +25,12 @@ macro_rules! column {
     };
 }
 
-async fn execute(c: &mut PgConnection, statement: Statement<'_>) -> Result<u64, StoreError> {
+pub(super) async fn execute(c: &mut PgConnection, statement: Statement<'_>) -> Result<u64, StoreError> {
     deadline(WRITING, STATEMENT, async { Ok(statement.execute(c).await?.rows_affected()) }).await
 }
 
 /// A row that was not there to touch is a conflict.
-async fn execute_all(c: &mut PgConnection, statement: Statement<'_>, count: usize) -> Result<(), StoreError> {
+pub(super) async fn execute_all(c: &mut PgConnection, statement: Statement<'_>, count: usize) -> Result<(), StoreError> {
     let touched = execute(c, statement).await?;
     if usize::try_from(touched).ok() == Some(count) { Ok(()) } else { Err(StoreError::Conflict(sqlx::Error::RowNotFound)) }
 }

@@ -16,9 +16,6 @@ use super::{Leader, StoreError, bulk};
 use crate::plan::Move;
 use crate::plan::change::{Audit, Change};
 
-/// What a deadline calls it.
-const WRITING: &str = "writing a batch";
-
 impl Leader {
     /// Executes changes in the order given, with their audit records, all or nothing.
     ///
@@ -63,27 +60,18 @@ async fn ask_again(c: &mut PgConnection, changes: &[Change]) -> Result<(), Store
         return Ok(());
     }
     let asked = async { Ok::<bool, StoreError>(sqlx::query_scalar(HELD).bind(Json(purged)).fetch_one(c).await?) };
-    let held = deadline(WRITING, STATEMENT, asked).await?;
+    let held = deadline(bulk::WRITING, STATEMENT, asked).await?;
     if held { Err(StoreError::Conflict(sqlx::Error::RowNotFound)) } else { Ok(()) }
 }
 
 /// Runs a statement over a JSON array of rows, however many of them it touches.
 async fn put(c: &mut PgConnection, sql: &'static str, rows: &RawValue) -> Result<(), StoreError> {
-    touch(c, sql, rows).await.map(drop)
+    bulk::execute(c, sqlx::query(sql).bind(Json(rows))).await.map(drop)
 }
 
 /// As [`put`], and a row that was not there to touch is a conflict.
 async fn put_all(c: &mut PgConnection, sql: &'static str, rows: &RawValue, count: usize) -> Result<(), StoreError> {
-    let touched = touch(c, sql, rows).await?;
-    if usize::try_from(touched).ok() == Some(count) {
-        return Ok(());
-    }
-    Err(StoreError::Conflict(sqlx::Error::RowNotFound))
-}
-
-async fn touch(c: &mut PgConnection, sql: &'static str, rows: &RawValue) -> Result<u64, StoreError> {
-    let executed = async { Ok(sqlx::query(sql).bind(Json(rows)).execute(c).await?.rows_affected()) };
-    deadline(WRITING, STATEMENT, executed).await
+    bulk::execute_all(c, sqlx::query(sql).bind(Json(rows)), count).await
 }
 
 /// The rows of a run, written out once for all the statements that take them.
@@ -111,7 +99,7 @@ async fn execute_run(c: &mut PgConnection, run: &[Change]) -> Result<(), StoreEr
         }
         Some(Change::TransferDomain { .. }) => {
             let deferred = async { Ok::<_, StoreError>(sqlx::query("SET CONSTRAINTS ALL DEFERRED").execute(&mut *c).await?) };
-            deadline(WRITING, STATEMENT, deferred).await?;
+            deadline(bulk::WRITING, STATEMENT, deferred).await?;
             for sql in TRANSFER {
                 put(c, sql, rows).await?;
             }
