@@ -7,6 +7,7 @@ use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use tokio::sync::Mutex;
 
 use super::deadline::{LONG, SHORT, STATEMENT, deadline};
+use super::growth::Growth;
 use super::{Store, StoreError};
 
 /// Session lock of whoever writes the store.
@@ -63,6 +64,7 @@ pub struct Leader {
     epoch: i64,
     /// The highest batch counter that was seen committed: a store that has a lower one is an older copy of what it was (DESIGN 4).
     batches: AtomicI64,
+    pub(super) growth: Growth,
     /// Holds the session lock. None: it broke, and the next question makes it anew.
     session: Mutex<Option<PgConnection>>,
 }
@@ -156,7 +158,7 @@ impl Leader {
         .await?;
         let (epoch, batches) = taken.ok_or(LeaderError::Busy)?;
         let (batches, session) = (AtomicI64::new(batches), Mutex::new(Some(session)));
-        Ok(Self { store: store.clone(), claim: claim.clone(), epoch, batches, session })
+        Ok(Self { store: store.clone(), claim: claim.clone(), epoch, batches, growth: Growth::new(), session })
     }
 
     #[must_use]

@@ -9,6 +9,7 @@ mod directory;
 mod embedded;
 mod error;
 mod feed;
+mod growth;
 mod housekeeping;
 mod leader;
 mod migrate;
@@ -82,10 +83,7 @@ impl Store {
             options = options.password(&read_password(file)?);
         }
         let options = options.application_name(application).options([
-            // A plan that was kept from when a table was small reads it from end to end when it is large, also in the triggers: half of
-            // a batch's time in a first synchronisation of a hundred thousand users. Planning anew costs a batch some milliseconds.
-            ("plan_cache_mode", "force_custom_plan"),
-            // Thousands of rows are looked up by index in memory far sooner than a table of hundreds of thousands is read.
+            // Thousands of rows are found by index, in memory, far sooner than a table of hundreds of thousands is read.
             ("random_page_cost", "1.1"),
             ("statement_timeout", STATEMENT_TIMEOUT),
             ("idle_in_transaction_session_timeout", IDLE_TIMEOUT),
