@@ -305,7 +305,7 @@ impl Roster {
                     if is_claim {
                         subjects.extend(self.related_domains(&subject));
                         if ends_others(resource) {
-                            keys.extend(subject.addresses().into_iter().flat_map(|a| self.dependents(&Subject::Address(a.clone()))));
+                            keys.extend(subject.addresses().flat_map(|a| self.dependents(&Subject::Address(a.clone()))));
                         }
                     }
                     if slice.subjects.insert(subject.clone()) {
@@ -318,7 +318,7 @@ impl Roster {
             };
             slice.subjects.insert(subject.clone());
             // What ends in a domain is counted against its guard, and its InternalDomain tells of it.
-            for domain in subject.addresses().into_iter().map(|address| Subject::Domain(address.domain())) {
+            for domain in subject.addresses().map(|address| Subject::Domain(address.domain())) {
                 if !slice.subjects.contains(&domain) {
                     subjects.push(domain);
                 }

@@ -27,13 +27,13 @@ pub enum Subject {
 
 impl Subject {
     /// The addresses it names.
-    #[must_use]
-    pub fn addresses(&self) -> Vec<&CanonicalAddress> {
-        match self {
-            Self::Address(a) | Self::Link(a) | Self::Member(a) => vec![a],
-            Self::Pair(reader, mailbox) => vec![reader, mailbox],
-            Self::Settings(_) | Self::Domain(_) | Self::Role(..) | Self::Absences(_) | Self::Connection(..) => vec![],
-        }
+    pub fn addresses(&self) -> impl Iterator<Item = &CanonicalAddress> {
+        let (first, second) = match self {
+            Self::Address(a) | Self::Link(a) | Self::Member(a) => (Some(a), None),
+            Self::Pair(reader, mailbox) => (Some(reader), Some(mailbox)),
+            Self::Settings(_) | Self::Domain(_) | Self::Role(..) | Self::Absences(_) | Self::Connection(..) => (None, None),
+        };
+        first.into_iter().chain(second)
     }
 }
 

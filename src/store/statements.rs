@@ -51,41 +51,66 @@ pub(super) const LOCK_ADDRESSES: &str = "
 SELECT a.id FROM unnest($1::text[], $2::bigint[]) AS r(canonical, version) JOIN mailroster.address a ON a.canonical = r.canonical
 WHERE a.xmin IN (r.version::text::xid, pg_current_xact_id()::xid) ORDER BY a.canonical FOR NO KEY UPDATE OF a";
 
-// A row of another created_at than the planned one was not in the plan's view (somebody made it meanwhile): it is not touched, and one
-// row too few is a conflict.
-pub(super) const PUT_ADDRESSES: &str = "
+/// Addresses, an array for each column.
+macro_rules! address_rows {
+    () => {
+        "unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::boolean[],
+    $12::boolean[], $13::boolean[], $14::text[], $15::boolean[], $16::boolean[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[],
+    $22::boolean[], $23::boolean[], $24::text[], $25::text[])
+    AS r(canonical, domain, display, namespace, is_alias, origin, owner, last_owner, display_name, attributes, disabled,
+    shut, closing, archive_start, smtp_submission, pop, unlocked_at, codes_reset_at, connection, entry, global_name,
+    directory_disabled, directory_missing, holder_since, created_at)"
+    };
+}
+
+// One that somebody made meanwhile was not in the plan's view: a conflict.
+pub(super) const MAKE_ADDRESSES: &str = concat!(
+    "
 INSERT INTO mailroster.address (canonical, display, domain_id, namespace, is_alias, origin, owner, last_owner, display_name, attributes, disabled,
     shut, closing, archive_start, smtp_submission, pop, unlocked_at, codes_reset_at, connection, entry, global_name, directory_disabled,
     directory_missing, holder_since, created_at)
 SELECT r.canonical, r.display, d.id, r.namespace, r.is_alias, r.origin, r.owner, r.last_owner, r.display_name, r.attributes::jsonb, r.disabled,
     r.shut, r.closing, r.archive_start::date, r.smtp_submission, r.pop, r.unlocked_at::timestamptz, r.codes_reset_at::timestamptz, r.connection, r.entry,
     r.global_name, r.directory_disabled, r.directory_missing, r.holder_since::timestamptz, r.created_at::timestamptz
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::boolean[],
-    $12::boolean[], $13::boolean[], $14::text[], $15::boolean[], $16::boolean[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[],
-    $22::boolean[], $23::boolean[], $24::text[], $25::text[])
-    AS r(canonical, domain, display, namespace, is_alias, origin, owner, last_owner, display_name, attributes, disabled,
-    shut, closing, archive_start, smtp_submission, pop, unlocked_at, codes_reset_at, connection, entry, global_name,
-    directory_disabled, directory_missing, holder_since, created_at)
+FROM ",
+    address_rows!(),
+    "
 JOIN mailroster.domain d ON d.name = r.domain ORDER BY r.canonical
-ON CONFLICT (canonical) DO UPDATE SET
-    display = EXCLUDED.display, is_alias = EXCLUDED.is_alias, origin = EXCLUDED.origin, owner = EXCLUDED.owner, last_owner = EXCLUDED.last_owner,
-    display_name = EXCLUDED.display_name, attributes = EXCLUDED.attributes, disabled = EXCLUDED.disabled, shut = EXCLUDED.shut, closing = EXCLUDED.closing,
-    archive_start = EXCLUDED.archive_start, smtp_submission = EXCLUDED.smtp_submission, pop = EXCLUDED.pop, unlocked_at = EXCLUDED.unlocked_at,
-    codes_reset_at = EXCLUDED.codes_reset_at, connection = EXCLUDED.connection, entry = EXCLUDED.entry, global_name = EXCLUDED.global_name,
-    directory_disabled = EXCLUDED.directory_disabled, directory_missing = EXCLUDED.directory_missing, holder_since = EXCLUDED.holder_since
-WHERE address.namespace = EXCLUDED.namespace AND address.created_at = EXCLUDED.created_at";
+RETURNING id, canonical"
+);
+
+pub(super) const CHANGE_ADDRESSES: &str = concat!(
+    "
+UPDATE mailroster.address a SET
+    display = r.display, is_alias = r.is_alias, origin = r.origin, owner = r.owner, last_owner = r.last_owner, display_name = r.display_name,
+    attributes = r.attributes::jsonb, disabled = r.disabled, shut = r.shut, closing = r.closing, archive_start = r.archive_start::date,
+    smtp_submission = r.smtp_submission, pop = r.pop, unlocked_at = r.unlocked_at::timestamptz, codes_reset_at = r.codes_reset_at::timestamptz,
+    connection = r.connection, entry = r.entry, global_name = r.global_name, directory_disabled = r.directory_disabled,
+    directory_missing = r.directory_missing, holder_since = r.holder_since::timestamptz
+FROM ",
+    address_rows!(),
+    "
+WHERE a.canonical = r.canonical AND a.namespace = r.namespace AND a.created_at = r.created_at::timestamptz"
+);
 
 pub(super) const DELETE_KEYS: &str = "
 DELETE FROM mailroster.address_key k USING mailroster.address a
 WHERE a.canonical = ANY ($1::text[]) AND k.address_id = a.id AND k.stand_in_of IS NULL
   AND NOT EXISTS (SELECT FROM unnest($2::text[], $3::text[]) AS r(canonical, key) WHERE r.canonical = a.canonical AND r.key = k.key)";
 
+// Of addresses that were made in this batch.
+pub(super) const MAKE_KEYS: &str = "
+INSERT INTO mailroster.address_key (key, address_id, primary_id) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])";
+
+// Of addresses that were there before, where they lack any.
 pub(super) const PUT_KEYS: &str = "
 INSERT INTO mailroster.address_key (key, address_id, primary_id)
 SELECT k.key, a.id, l.primary_id
 FROM unnest($1::text[], $2::text[]) AS k(canonical, key) JOIN mailroster.address a ON a.canonical = k.canonical
 LEFT JOIN mailroster.link l ON l.alias_id = a.id
 WHERE NOT EXISTS (SELECT FROM mailroster.address_key o WHERE o.key = k.key AND o.address_id = a.id AND o.stand_in_of IS NULL)";
+
+pub(super) const FIND_ADDRESSES: &str = "SELECT id, canonical FROM mailroster.address WHERE canonical = ANY ($1)";
 
 pub(super) const PUT_ROLES: &str = "
 INSERT INTO mailroster.role (namespace, name, owned, built_in, permissions)
@@ -106,10 +131,10 @@ DELETE FROM mailroster.role_member m USING jsonb_to_recordset($1) AS r(address t
 
 pub(super) const PUT_LINKS: &str = "
 INSERT INTO mailroster.link (alias_id, alias, primary_id, namespace, owner, origin, made_row, directory)
-SELECT a.id, a.canonical, p.id, r.namespace, r.owner, r.origin, r.made_row, r.directory
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[])
-    AS r(alias, primary_address, namespace, owner, origin, made_row, directory)
-JOIN mailroster.address a ON a.canonical = r.alias JOIN mailroster.address p ON p.canonical = r.primary_address ORDER BY a.canonical
+SELECT r.alias_id, r.alias, r.primary_id, r.namespace, r.owner, r.origin, r.made_row, r.directory
+FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::text[])
+    AS r(alias_id, alias, primary_id, namespace, owner, origin, made_row, directory)
+ORDER BY r.alias
 ON CONFLICT (alias_id) DO UPDATE SET primary_id = EXCLUDED.primary_id, owner = EXCLUDED.owner, origin = EXCLUDED.origin, made_row = EXCLUDED.made_row,
     directory = EXCLUDED.directory";
 
@@ -246,10 +271,10 @@ pub(super) const DELETE_CONNECTIONS: [&str; 4] = [
 
 pub(super) const PUT_ENTRIES: &str = "
 INSERT INTO mailroster.entry (namespace, connection, id, digest, signs, rank, exchange, exchange_to, address_id)
-SELECT r.namespace, r.connection, r.id, r.digest, r.signs, r.rank, r.exchange, r.exchange_to, a.id
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::text[], $7::text[], $8::text[], $9::text[])
-    AS r(namespace, connection, id, digest, signs, rank, exchange, exchange_to, address)
-LEFT JOIN mailroster.address a ON a.canonical = r.address ORDER BY r.namespace, r.connection, r.id
+SELECT r.namespace, r.connection, r.id, r.digest, r.signs, r.rank, r.exchange, r.exchange_to, r.address_id
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::text[], $7::text[], $8::text[], $9::bigint[])
+    AS r(namespace, connection, id, digest, signs, rank, exchange, exchange_to, address_id)
+ORDER BY r.namespace, r.connection, r.id
 ON CONFLICT (namespace, connection, id) DO UPDATE SET digest = EXCLUDED.digest, signs = EXCLUDED.signs, rank = EXCLUDED.rank,
     exchange = EXCLUDED.exchange, exchange_to = EXCLUDED.exchange_to, address_id = EXCLUDED.address_id";
 

@@ -2,8 +2,9 @@
 //!
 //! The worlds are those of the plan's properties. Each runs on a database of its own, whose clock is the world's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::str::FromStr as _;
+use std::sync::Arc;
 
 use proptest::test_runner::{Config, TestRunner};
 use sqlx::postgres::{PgConnectOptions, PgPool};
@@ -82,8 +83,9 @@ impl Oracle {
             if world.journal.is_empty() && !matches!(step, Step::Held(..) | Step::Learn(_)) {
                 continue;
             }
-            for (now, plan) in std::mem::take(&mut world.journal) {
+            for (now, mut plan) in std::mem::take(&mut world.journal) {
                 set_clock(&store, now).await;
+                note_versions(&store, &mut plan.changes).await;
                 let executed = leader.execute(&plan.changes, &plan.audit).await;
                 executed.unwrap_or_else(|error| panic!("{error:?}, by {:#?}", plan.changes));
             }
@@ -91,6 +93,24 @@ impl Oracle {
             compare(&store, &mut world, &seen, step).await;
         }
         store.pool().close().await;
+    }
+}
+
+/// What the store calls the rows that a plan changes: the pure world knows of no versions.
+async fn note_versions(store: &Store, changes: &mut [Change]) {
+    let versions = "SELECT canonical, xmin::text::bigint FROM mailroster.address";
+    let versions: Vec<(String, i64)> = sqlx::query_as(versions).fetch_all(store.pool()).await.unwrap();
+    let mut versions: HashMap<_, _> = versions.into_iter().collect();
+    // One that goes first is another one.
+    for change in changes.iter() {
+        if let Change::DeleteAddress { address, .. } = change {
+            versions.remove(address.as_str());
+        }
+    }
+    for change in changes {
+        if let Change::PutAddress { address, row, .. } = change {
+            Arc::make_mut(row).version = versions.get(address.as_str()).map(|version| u32::try_from(*version).unwrap());
+        }
     }
 }
 

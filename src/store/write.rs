@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
+use super::bulk::Written;
 use super::deadline::{STATEMENT, deadline};
 use super::statements::{
     CUT_HISTORY, DELETE_ABSENCES, DELETE_ADDRESSES, DELETE_CONNECTIONS, DELETE_DELEGATIONS, DELETE_DOMAINS, DELETE_ENTRIES, DELETE_LEAVERS,
@@ -25,29 +26,18 @@ impl Leader {
     pub async fn execute(&self, changes: &[Change], audit: &[Audit]) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         crate::fault::reach("begun");
-        // Keys are written once, with the primaries that links have given them by then.
-        let mut keyed: Vec<&[Change]> = Vec::new();
+        let mut written = Written::default();
         for run in changes.chunk_by(|a, b| std::mem::discriminant(a) == std::mem::discriminant(b)) {
-            match run.first() {
-                Some(Change::PutAddress { .. }) => keyed.push(run),
-                Some(Change::PutRole { .. } | Change::PutLink { .. } | Change::PutDelegation { .. } | Change::PutMember { .. }) => {}
-                _ => put_keys(&mut transaction, &mut keyed).await?,
-            }
-            execute_run(&mut transaction, run).await?;
+            execute_run(&mut transaction, &mut written, run).await?;
         }
-        put_keys(&mut transaction, &mut keyed).await?;
+        written.put_keys(&mut transaction).await?;
         bulk::put_audit(&mut transaction, audit).await?;
         ask_again(&mut transaction, changes).await?;
         crate::fault::reach("uncommitted");
-        transaction.commit().await
+        transaction.commit().await?;
+        self.grown(changes.len()).await;
+        Ok(())
     }
-}
-
-async fn put_keys(c: &mut PgConnection, written: &mut Vec<&[Change]>) -> Result<(), StoreError> {
-    for run in written.drain(..) {
-        bulk::put_keys(c, run).await?;
-    }
-    Ok(())
 }
 
 /// U2: the deletion saw what was held when it began, and may have waited for a row since. What was reported up to here is seen here.
@@ -79,11 +69,11 @@ fn rows(run: &[Change]) -> Result<Box<RawValue>, StoreError> {
     to_raw_value(&run.iter().map(row).collect::<Vec<_>>()).map_err(|error| StoreError::Row(error.to_string()))
 }
 
-async fn execute_run(c: &mut PgConnection, run: &[Change]) -> Result<(), StoreError> {
+async fn execute_run<'a>(c: &mut PgConnection, written: &mut Written<'a>, run: &'a [Change]) -> Result<(), StoreError> {
     match run.first() {
-        Some(Change::PutAddress { .. }) => return bulk::put_addresses(c, run).await,
-        Some(Change::PutLink { .. }) => return bulk::put_links(c, run).await,
-        Some(Change::PutEntry { .. }) => return bulk::put_entries(c, run).await,
+        Some(Change::PutAddress { .. }) => return written.put_addresses(c, run).await,
+        Some(Change::PutLink { .. }) => return written.put_links(c, run).await,
+        Some(Change::PutEntry { .. }) => return written.put_entries(c, run).await,
         Some(Change::MoveMailboxes { moves }) => return move_mailboxes(c, moves).await,
         _ => {}
     }

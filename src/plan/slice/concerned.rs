@@ -34,7 +34,7 @@ impl Roster {
                 }
                 // Every row of it goes along, in view or not.
                 Change::TransferDomain { domain, .. } => {
-                    let lies_in_it = |subject: &&Subject| subject.addresses().iter().any(|address| address.is_in(domain));
+                    let lies_in_it = |subject: &&Subject| subject.addresses().any(|address| address.is_in(domain));
                     looked_at.extend(self.claims.keys().chain(self.references.keys()).filter(lies_in_it).cloned());
                     looked_at.insert(Subject::Domain(domain.clone()));
                 }
