@@ -130,6 +130,7 @@ pub struct DirectoryConnectionSpec {
     ///
     /// - Auto: by what the server offers, else by reading everything.
     /// - Full: each run reads everything.
+    /// - SyncRepl, UpdateSequenceNumber: as Auto, of OpenLDAP and of Active Directory; a server that does not tell what changed is reported.
     #[serde(default)]
     pub change_detection: ChangeDetection,
 
@@ -300,11 +301,15 @@ pub struct DirectoryAttributes {
 /// How a run finds out what changed since the last one.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum ChangeDetection {
-    /// By what the server offers.
+    /// By what the server offers, else everything.
     #[default]
     Auto,
     /// Each run reads everything.
     Full,
+    /// What changed as OpenLDAP with syncprov tells it (RFC 4533). A server that doesn't is reported, and read whole.
+    SyncRepl,
+    /// What changed by Active Directory's uSNChanged. A server that doesn't tell it is reported, and read whole.
+    UpdateSequenceNumber,
 }
 
 /// What becomes of an address that the directory does not have any more. Only runs that saw everything, and deletions that the server

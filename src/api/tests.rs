@@ -248,7 +248,11 @@ fn a_directory_connection_needs_four_things_and_defaults_to_what_the_specificati
     let spec = &schema_of("DirectoryConnection")["properties"]["spec"];
     assert_eq!(spec["required"], json!(["baseDN", "bind", "type", "urls"]));
     assert_eq!(spec["properties"]["bind"]["required"], json!(["dn", "passwordSecretRef"]));
-    assert_eq!(spec["properties"]["changeDetection"]["enum"], json!(["Auto", "Full"]), "only what works is offered");
+    assert_eq!(
+        spec["properties"]["changeDetection"]["enum"],
+        json!(["Auto", "Full", "SyncRepl", "UpdateSequenceNumber"]),
+        "only what works is offered"
+    );
     let bare = || json!({"metadata": {"name": "corp"}, "spec": connection(json!({}))});
     let expected = merged(
         connection(json!({})),

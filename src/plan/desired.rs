@@ -125,6 +125,17 @@ pub struct DomainDeclared {
     pub delete: bool,
 }
 
+/// Whether runs between full ones ask what changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detection {
+    /// Where the server tells.
+    Auto,
+    /// Never.
+    Full,
+    /// The mechanism is named: a server that does not tell is worth a report.
+    CountedOn,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionDeclared {
     pub access: Access,
@@ -132,8 +143,7 @@ pub struct ConnectionDeclared {
     pub domains: BTreeSet<DomainName>,
     pub interval: SignedDuration,
     pub full_interval: SignedDuration,
-    /// `changeDetection: Full`: never incremental.
-    pub full_only: bool,
+    pub detection: Detection,
     pub link_aliases: bool,
     pub acknowledge_disabled: bool,
     pub leavers: LeaversDeclared,

@@ -415,6 +415,25 @@ async fn what_a_primary_of_thousands_of_aliases_costs_does_not_depend_on_their_n
 }
 
 #[tokio::test]
+async fn statistics_are_taken_once_the_tables_have_outgrown_the_plans_of_an_empty_store() {
+    let oracle = Oracle::start().await;
+    let leader = oracle.lead("growing").await;
+    let domain = "INSERT INTO mailroster.domain (name, namespace, recipient_validation, unknown_recipients, learn_senders)
+        VALUES ('acme.example', 'a', 'Known', 'Reject', false)";
+    leader.store().pool().execute(domain).await.unwrap();
+    let rows = "SELECT reltuples::bigint FROM pg_class WHERE oid = 'mailroster.address'::regclass";
+    for (from, to, known) in [(1, 600, "(-1)"), (601, 1_000, "(1000)"), (1_001, 1_500, "(1000)")] {
+        let more = format!(
+            "INSERT INTO mailroster.address (canonical, display, domain_id, namespace, origin)
+             SELECT 'u' || n || '@acme.example', '', id, namespace, 'Manual' FROM mailroster.domain, generate_series({from}, {to}) n"
+        );
+        leader.store().pool().execute(AssertSqlSafe(more)).await.unwrap();
+        leader.grown(to + 1 - from).await;
+        assert_eq!(texts(leader.store(), rows).await, [known]);
+    }
+}
+
+#[tokio::test]
 async fn what_is_known_of_a_connection_is_kept_whole_and_found_by_its_name() {
     let oracle = Oracle::start().await;
     let leader = oracle.lead("connection").await;

@@ -20,7 +20,7 @@ pub const AUTHORITY: &str = "directory test authority";
 pub const ADMINISTRATOR: &str = "cn=admin,dc=corp,dc=test";
 pub const ADMINISTRATOR_PASSWORD: &str = "adminpw";
 /// The accounts of slapd.conf, and the password of each of them.
-pub const ACCOUNTS: [&str; 5] = ["sync", "limited", "narrow", "dim", "faceless"];
+pub const ACCOUNTS: [&str; 6] = ["sync", "limited", "narrow", "dim", "faceless", "timeless"];
 pub const PASSWORD: &str = "Pl4nted-directory-password";
 
 pub struct Slapd {

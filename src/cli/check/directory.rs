@@ -18,7 +18,7 @@ use crate::cli::failure::OrFailed as _;
 use crate::cli::{Failure, cluster};
 use crate::directory::{Certificate, Credentials, PageLimit, Probe, Sight, probe};
 use crate::model::{Access, DirectoryType, DomainName, Secret, SecretKey};
-use crate::plan::desired::ConnectionDeclared;
+use crate::plan::desired::{ConnectionDeclared, Detection};
 use crate::plan::directory::rows::Problem;
 use crate::plan::reason::{Disposition, Reason};
 use census::Census;
@@ -194,10 +194,14 @@ impl Connection<'_> {
 
     fn tell_changes(&self, findings: &mut Findings, url: &str, sight: &Sight) {
         let (changes, full) = (&sight.changes, format!("every {:#}", self.declared.full_interval));
-        if self.declared.full_only {
+        if self.declared.detection == Detection::Full {
             findings.note("each run reads everything (changeDetection: Full)");
             return;
         }
+        let lacks = |findings: &mut Findings, text: String| match self.declared.detection {
+            Detection::CountedOn => findings.wrong(format!("{text}, and changeDetection counts on it")),
+            Detection::Auto | Detection::Full => findings.note(text),
+        };
         match self.access().directory {
             DirectoryType::Generic => {
                 findings.note(format!("{url}: each run reads everything; a server of type Generic is not asked what changed"));
@@ -207,11 +211,11 @@ impl Connection<'_> {
                 let why = if changes.offered { "contextCSN of its suffix can't be read" } else { "it has no overlay syncprov" };
                 let why =
                     if self.access().attributes.id.eq_ignore_ascii_case("entryUUID") { why } else { "attributes.id is not entryUUID" };
-                findings.note(format!("{url} does not tell what changed ({why}): each run reads everything"));
+                lacks(findings, format!("{url} does not tell what changed ({why}): each run reads everything"));
                 findings.remedy(remedies::SYNC_REPL);
             }
             DirectoryType::ActiveDirectory if changes.mark.is_none() => {
-                findings.note(format!("{url} does not show how far it has come (invocationId): each run reads everything"));
+                lacks(findings, format!("{url} does not show how far it has come (invocationId): each run reads everything"));
             }
             DirectoryType::ActiveDirectory if changes.deletes => findings.fine(format!("{url} tells what changed and who was deleted")),
             DirectoryType::ActiveDirectory => {

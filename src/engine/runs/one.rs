@@ -15,7 +15,7 @@ use super::{Chunk, RunEnded};
 use crate::directory::{self, Credentials, Gone, Page};
 use crate::engine::Input;
 use crate::model::{CanonicalAddress, DomainName, EntryId, ResourceKey, Signs};
-use crate::plan::desired::ConnectionDeclared;
+use crate::plan::desired::{ConnectionDeclared, Detection};
 use crate::plan::directory::Found;
 use crate::plan::directory::rows::{ConnectionRow, Mark, Problem};
 use crate::plan::reason::Reason;
@@ -107,7 +107,10 @@ impl Run {
         }
         let mut read = Read { began, started_at, server: String::new(), mode: String::new(), problem: None, domains };
         let full_is_due = state.last_full.is_none_or(|last| last.saturating_add(self.declared.full_interval).unwrap_or(last) <= started_at);
-        let mark = state.mark.clone().filter(|_| !self.declared.full_only && progress.same_mapping && state.new_frame.is_empty());
+        let mark = state
+            .mark
+            .clone()
+            .filter(|_| self.declared.detection != Detection::Full && progress.same_mapping && state.new_frame.is_empty());
         let told = match mark {
             Some(mark) => self.what_changed(&mut progress, &mut state, &mut read, mark).await?,
             None => false,
@@ -204,6 +207,10 @@ impl Run {
         };
         let ending = self.taking(progress, reading, arriving, begun, false).await?;
         let proof = completeness(progress, state, &self.declared, &Scope { frame, mark: ending.mark.as_ref() }, ending.complete);
+        if self.declared.detection == Detection::CountedOn && proof.is_ok() && ending.mark.is_none() {
+            let server = &ending.server;
+            progress.report(format!("{server} does not tell what changed, as spec.changeDetection counts on: each run reads everything"));
+        }
         (read.server, read.mode) = (ending.server, "Full".to_owned());
         match proof {
             Ok(proof) => {

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::{Admission, Admit, clean, filter, ldap_names as names, server};
 use crate::api;
 use crate::model::{Access, AttributeNames, DirectoryType, DomainName, SecretKey, TlsMode};
-use crate::plan::desired::{ConnectionDeclared, Declared, LeaverAction, LeaversDeclared, SecretState, Violation};
+use crate::plan::desired::{ConnectionDeclared, Declared, Detection, LeaverAction, LeaversDeclared, SecretState, Violation};
 use crate::plan::reason::Reason;
 use crate::plan::settings::Guard;
 
@@ -92,6 +92,7 @@ impl Admit for api::DirectoryConnectionSpec {
             page_size: count(self.page_size).max(1),
             timeout: self.timeout.into(),
         };
+        let detection = detection(self.change_detection, &access)?;
         let (interval, full_interval) = (duration(self.interval), duration(self.full_interval));
         if full_interval < interval {
             return Err(invalid("fullInterval", "is shorter than spec.interval; make it as long at least"));
@@ -101,7 +102,7 @@ impl Admit for api::DirectoryConnectionSpec {
             domains: domains(&self.domains)?,
             interval,
             full_interval,
-            full_only: self.change_detection == api::ChangeDetection::Full,
+            detection,
             link_aliases: self.link_aliases,
             acknowledge_disabled: self.acknowledge_disabled_accounts,
             leavers: LeaversDeclared {
@@ -174,6 +175,26 @@ fn attributes(declared: &api::DirectoryAttributes, preset: &Preset) -> Result<At
         member: optional("member", &declared.member, preset.member)?,
         extra: extra.collect::<Result<_, Violation>>()?,
     })
+}
+
+/// Which mechanism there is follows from the type; named, it is counted on.
+fn detection(declared: api::ChangeDetection, access: &Access) -> Result<Detection, Violation> {
+    let (needed, name) = match declared {
+        api::ChangeDetection::Auto => return Ok(Detection::Auto),
+        api::ChangeDetection::Full => return Ok(Detection::Full),
+        api::ChangeDetection::SyncRepl => (DirectoryType::OpenLdap, "OpenLDAP"),
+        api::ChangeDetection::UpdateSequenceNumber => (DirectoryType::ActiveDirectory, "ActiveDirectory"),
+    };
+    if access.directory != needed {
+        return Err(invalid("changeDetection", &format!("names a mechanism of servers of type {name}; write Auto, or mend spec.type")));
+    }
+    if needed == DirectoryType::OpenLdap && !access.attributes.id.eq_ignore_ascii_case("entryUUID") {
+        return Err(invalid(
+            "changeDetection",
+            "is SyncRepl, which names who was deleted by entryUUID alone: leave out spec.attributes.id",
+        ));
+    }
+    Ok(Detection::CountedOn)
 }
 
 fn domains(declared: &[String]) -> Result<BTreeSet<DomainName>, Violation> {

@@ -11,7 +11,7 @@ use super::world::{World, address, check, key};
 use crate::model::{
     Access, Account, Address, AttributeNames, DirectoryType, Entry, EntryId, EntrySort, MailValue, Rank, SecretKey, Signs, TlsMode,
 };
-use crate::plan::desired::{Actions, ConnectionDeclared, Declared, Last, LeaverAction, LeaversDeclared, Resource, SecretState};
+use crate::plan::desired::{Actions, ConnectionDeclared, Declared, Detection, Last, LeaverAction, LeaversDeclared, Resource, SecretState};
 use crate::plan::directory::guard::{ConnectionNumbers, Judgement, WINDOW, held_holders, judge};
 use crate::plan::directory::rows::Leaver;
 use crate::plan::directory::{Account as Outcome, Found};
@@ -77,7 +77,7 @@ fn declared() -> ConnectionDeclared {
         domains: BTreeSet::new(),
         interval: SignedDuration::from_mins(15),
         full_interval: SignedDuration::from_hours(24),
-        full_only: false,
+        detection: Detection::Auto,
         link_aliases: true,
         acknowledge_disabled: true,
         leavers: LeaversDeclared { action: LeaverAction::Disable, missed_runs: 2, after: SignedDuration::from_hours(24) },

@@ -2,7 +2,7 @@
 
 use super::corp::{Corp, FULL};
 use crate::support::wait::PATIENCE;
-use crate::support::{eventually, resources};
+use crate::support::{eventually, resources, slapd};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -55,6 +55,29 @@ async fn an_hour_later(corp: &Corp) -> Value {
 fn but_the_domain(mut standing: BTreeMap<String, String>) -> BTreeMap<String, String> {
     assert!(standing.remove("InternalDomain/acme").is_some(), "{standing:?}");
     standing
+}
+
+#[tokio::test]
+async fn y10_a_mechanism_that_is_counted_on_and_that_the_server_does_not_have_is_reported_and_all_is_read() {
+    let corp = Corp::without_connection().await;
+    corp.add("anna SMTP:anna@acme.example");
+    let bind = |name: &str| format!("bind: {{dn: 'cn={name},{}', passwordSecretRef: {{name: corp-ldap, key: password}}}}", slapd::SUFFIX);
+    let as_bound = async |name: &str, detection: &str| {
+        corp.connect("corp", &format!("{}, changeDetection: {detection}", bind(name))).await;
+        // What was under way, and the one that the change of the spec begins by itself, come before those that are asked for.
+        for _ in 0..2 {
+            corp.run().await;
+        }
+        corp.run().await
+    };
+    let run = as_bound("timeless", "SyncRepl").await;
+    let url = format!("ldap://127.0.0.1:{}", corp.slapd.ldap());
+    let told = format!("{url} does not tell what changed, as spec.changeDetection counts on: each run reads everything");
+    assert_eq!((&run["mode"], &run["complete"], &run["reports"]), (&"Full".into(), &true.into(), &serde_json::json!([told])), "{run}");
+    let run = as_bound("timeless", "Auto").await;
+    assert_eq!((&run["mode"], &run["reported"]), (&"Full".into(), &0.into()), "{run}");
+    let run = as_bound("sync", "SyncRepl").await;
+    assert_eq!((&run["mode"], &run["reported"]), (&"SyncRepl".into(), &0.into()), "{run}");
 }
 
 #[tokio::test]

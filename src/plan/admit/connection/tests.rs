@@ -71,7 +71,7 @@ fn what_is_declared_is_taken_over_the_preset() {
         domains,
         interval,
         full_interval,
-        full_only,
+        detection,
         link_aliases,
         acknowledge_disabled,
         leavers,
@@ -92,7 +92,7 @@ fn what_is_declared_is_taken_over_the_preset() {
     assert_eq!((access.page_size, access.timeout), (7, std::time::Duration::from_mins(1)));
     assert_eq!(domains.iter().map(DomainName::as_str).collect::<Vec<_>>(), ["acme.example", "xn--bcher-kva.example"]);
     assert_eq!((interval, full_interval), (SignedDuration::from_mins(1), SignedDuration::from_mins(1)));
-    assert_eq!((full_only, link_aliases, acknowledge_disabled), (true, false, false));
+    assert_eq!((detection, link_aliases, acknowledge_disabled), (Detection::Full, false, false));
     assert_eq!(leavers, LeaversDeclared { action: LeaverAction::Purge, missed_runs: 3, after: SignedDuration::from_hours(1) });
     assert_eq!(guard, Guard { max_percent: 1, min_count: 2 });
 }
@@ -104,7 +104,7 @@ fn an_empty_spec_beyond_what_is_required_has_the_defaults_of_the_specification()
         domains,
         interval,
         full_interval,
-        full_only,
+        detection,
         link_aliases,
         acknowledge_disabled,
         leavers,
@@ -114,7 +114,7 @@ fn an_empty_spec_beyond_what_is_required_has_the_defaults_of_the_specification()
     assert_eq!((access.tls, access.page_size, access.timeout), (TlsMode::Ldaps, 1000, std::time::Duration::from_secs(30)));
     assert_eq!((access.ca, access.server_name, domains.len()), (None, None, 0));
     assert_eq!((interval, full_interval), (SignedDuration::from_mins(15), SignedDuration::from_hours(24)));
-    assert_eq!((full_only, link_aliases, acknowledge_disabled), (false, true, true));
+    assert_eq!((detection, link_aliases, acknowledge_disabled), (Detection::Auto, true, true));
     assert_eq!(leavers, LeaversDeclared { action: LeaverAction::Disable, missed_runs: 2, after: SignedDuration::from_hours(24) });
     assert_eq!(guard, Guard { max_percent: 10, min_count: 10 });
 }
@@ -140,10 +140,28 @@ fn what_cannot_be_used_is_refused_with_the_field_and_what_would_be_right() {
         (json!({"attributes": {"extra": {"room": "*"}}}), Reason::SpecInvalid, "spec.attributes.extra.room \"*\""),
         (json!({"domains": ["acme.example", "acme..example"]}), Reason::DomainInvalid, "spec.domains: the domain \"acme..example\""),
         (json!({"interval": "2h", "fullInterval": "1h"}), Reason::SpecInvalid, "spec.fullInterval is shorter than spec.interval"),
+        (
+            json!({"changeDetection": "UpdateSequenceNumber"}),
+            Reason::SpecInvalid,
+            "spec.changeDetection names a mechanism of servers of type Active",
+        ),
+        (
+            json!({"changeDetection": "SyncRepl", "type": "ActiveDirectory"}),
+            Reason::SpecInvalid,
+            "spec.changeDetection names a mechanism of servers of type OpenLDAP",
+        ),
+        (
+            json!({"changeDetection": "SyncRepl", "attributes": {"id": "nsUniqueId"}}),
+            Reason::SpecInvalid,
+            "spec.changeDetection is SyncRepl, which names who was deleted by entryUUID alone",
+        ),
     ] {
         let violation = spec(&more).admit().unwrap_err();
         assert_eq!(violation.reason, reason, "{more}: {}", violation.message);
         assert!(violation.message.contains(expected), "{more}: {}", violation.message);
+    }
+    for (directory, mechanism) in [("OpenLDAP", "SyncRepl"), ("ActiveDirectory", "UpdateSequenceNumber")] {
+        assert_eq!(declared(&json!({"type": directory, "changeDetection": mechanism})).detection, Detection::CountedOn);
     }
     assert!(spec(&json!({"suspend": true})).suspended() && !spec(&json!({})).suspended());
 }
