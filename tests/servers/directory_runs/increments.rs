@@ -149,7 +149,7 @@ impl Changing {
 const LEAVERS: &str = "leavers: {missedRuns: 1}, deletionGuard: {maxPercent: 100, minCount: 1000}, pageSize: 40";
 
 /// Changes a directory by chance, with a run of both tenants after each part of the changes, until their stores are alike. The first one reads by
-/// increments; gives by what. `between` happens in the middle.
+/// increments; gives by what, of the runs that had nothing to report. `between` happens in the middle.
 async fn compare(
     mut changing: Changing,
     [auto, full]: [&Corp; 2],
@@ -164,7 +164,10 @@ async fn compare(
         }
         let (one, other) = tokio::join!(auto.run(), full.run());
         assert_eq!((&one["complete"], &other["complete"]), (&true.into(), &true.into()), "{one} {other}");
-        modes.push(one["mode"].as_str().unwrap_or_default().to_owned());
+        // While somebody wants what another one has, and something moves, all are read (Y3): no server tells of who waits.
+        if one["reported"] == 0 {
+            modes.push(one["mode"].as_str().unwrap_or_default().to_owned());
+        }
         assert_eq!(other["mode"], "Full");
         // Who was let pass is shut a moment after the run.
         eventually(PATIENCE, &format!("the stores are alike after run {run} ({one}; {other})"), async || {
@@ -198,7 +201,7 @@ async fn y10_y11_random_changes_read_by_increments_end_in_the_store_that_full_ru
     }
     // Restarted it forgets what was deleted before: the present phase.
     let modes = compare(changing, [&auto, &full], scale, async || slapd.restart().await).await;
-    assert!(modes.iter().filter(|mode| *mode == "SyncRepl").count() > scale.1 / 2, "{modes:?}");
+    assert!(modes.iter().filter(|mode| *mode == "SyncRepl").count() > modes.len() / 2, "{modes:?}");
 }
 
 #[tokio::test]
@@ -237,7 +240,7 @@ async fn y10_y11_random_changes_of_a_domain_controller_read_by_its_numbers_end_i
         corp.tenant.ready("DirectoryConnection/corp").await;
     }
     let modes = compare(changing, [&auto, &full], scale, async || {}).await;
-    assert!(modes.iter().all(|mode| mode == "UpdateSequenceNumber"), "{modes:?}");
+    assert!(!modes.is_empty() && modes.iter().all(|mode| mode == "UpdateSequenceNumber"), "{modes:?}");
 }
 
 #[tokio::test]
