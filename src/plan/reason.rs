@@ -79,7 +79,7 @@ reasons! {
     StoreUnavailable Waiting "The store can't be reached; what was in force stays in force."
     PurgeBlocked Waiting "The address is to be purged and something stands in the way; status.purge.blockers lists all of it."
     RemovalPending Waiting "The link ends once no other end was asked for in its domain for 10 seconds (60 at most)."
-    MassDeletion Rejected "More is ending than the guard lets pass: in a domain, or of rights in the namespace whose resources vanished. Approve the held plan of the InternalDomain or of AccountSettings, or declare again what is missing."
+    MassDeletion Rejected "More is ending than the guard lets pass: in a domain, of a directory, or of rights in the namespace whose resources vanished. Approve the held plan of the InternalDomain, the DirectoryConnection or AccountSettings, or declare again what is missing."
     DeletionBlocked Rejected "The domain can't be deleted while addresses remain in it."
     TransferBlocked Rejected "The domain can't be handed over while a link, delegation or role joins it to what stays behind."
     InternalError Waiting "A fault in mailroster; it is retried, and logged with a trace."

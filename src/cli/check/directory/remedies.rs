@@ -14,6 +14,7 @@ limits dn.exact=\"{}\" size=unlimited size.prtotal=unlimited time=unlimited",
 
 /// Of an OpenLDAP that does not tell what changed.
 pub(super) const SYNC_REPL: &str = "# OpenLDAP: have the database tell what changed (docs/directory.md)
+moduleload syncprov
 overlay syncprov
 syncprov-checkpoint 1000 5
 syncprov-sessionlog 10000";
