@@ -1,15 +1,19 @@
 //! What is declared, as the plan sees it: resources after admission, without anything that Kubernetes alone cares about.
 
+mod connection;
+
+pub use connection::{ConnectionDeclared, Detection, LeaverAction, LeaversDeclared, SecretState};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::{SignedDuration, Timestamp};
 
 use super::reason::Reason;
-use super::settings::{Guard, Settings};
+use super::settings::Settings;
 use super::subject::Subject;
-use crate::model::{Access, Address, CanonicalAddress, DomainName, Kind, ResourceKey};
+use crate::model::{Address, CanonicalAddress, DomainName, Kind, ResourceKey};
 
 /// All resources in view. For a slice: those that the closure brought in (see [`super::slice`]).
 #[derive(Debug, Clone, Default)]
@@ -123,73 +127,6 @@ pub struct DomainDeclared {
     pub postmaster: Option<CanonicalAddress>,
     /// `deletionPolicy: Delete`.
     pub delete: bool,
-}
-
-/// Whether runs between full ones ask what changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Detection {
-    /// Where the server tells.
-    Auto,
-    /// Never.
-    Full,
-    /// The mechanism is named: a server that does not tell is worth a report.
-    CountedOn,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectionDeclared {
-    pub access: Access,
-    /// Empty: every domain of the namespace.
-    pub domains: BTreeSet<DomainName>,
-    pub interval: SignedDuration,
-    pub full_interval: SignedDuration,
-    pub detection: Detection,
-    pub link_aliases: bool,
-    pub acknowledge_disabled: bool,
-    pub leavers: LeaversDeclared,
-    pub guard: Guard,
-    /// Filled in by whoever reads Secrets.
-    pub secrets: SecretState,
-}
-
-impl ConnectionDeclared {
-    /// Whether addresses of a domain of its namespace are its to bring.
-    #[must_use]
-    pub fn serves(&self, domain: &DomainName) -> bool {
-        self.domains.is_empty() || self.domains.contains(domain)
-    }
-
-    /// Under what an entry's digest is kept: after a change of any of it the same entry may make other addresses. `frame`: [`Access::frame`].
-    #[must_use]
-    pub fn mapping(&self, frame: &str) -> String {
-        format!("{frame} {} {}", self.link_aliases, self.acknowledge_disabled)
-    }
-}
-
-/// Whether the Secrets of a connection can be had.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum SecretState {
-    #[default]
-    Unread,
-    Ready,
-    Refused(Violation),
-}
-
-/// What becomes of who leaves the directory (Y6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeaversDeclared {
-    pub action: LeaverAction,
-    /// Complete runs that lack somebody before anything follows.
-    pub missed_runs: u32,
-    /// From the first of them to the action.
-    pub after: SignedDuration,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeaverAction {
-    Keep,
-    Disable,
-    Purge,
 }
 
 /// `None` means "not managed here": the row keeps its value.
