@@ -431,6 +431,7 @@ async fn statistics_are_taken_once_the_tables_have_outgrown_the_plans_of_an_empt
         leader.grown(to + 1 - from).await;
         assert_eq!(texts(leader.store(), rows).await, [known]);
     }
+    oracle.server.stop().await;
 }
 
 #[tokio::test]

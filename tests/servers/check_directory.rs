@@ -175,6 +175,17 @@ async fn y4_y5_check_directory_tells_limits_and_hidden_attributes() {
     office.connect(slapd, &base, "faceless", &[]).await;
     let ran = office.check(&["corp"]).await;
     tells(&ran, 1, &["AttributesHidden: 30 entries can't be told apart from others: entryUUID can't be read", "it came without entryUUID"]);
+
+    // One that is not shown how far the server has come: wrong only where that is counted on.
+    office.connect(slapd, &base, "timeless", &[]).await;
+    let untold = "does not tell what changed (contextCSN of its suffix can't be read): each run reads everything";
+    let remedy = ["moduleload syncprov", "overlay syncprov"];
+    tells(&office.check(&["corp"]).await, 0, &[&[untold][..], &remedy].concat());
+    let counted_on = json!({"spec": {"changeDetection": "SyncRepl"}});
+    office.cluster.patch("DirectoryConnection", &office.namespace, "corp", &counted_on).await;
+    let wrong = format!("{untold}, and changeDetection counts on it");
+    tells(&office.check(&["corp"]).await, 1, &[&[wrong.as_str()][..], &remedy].concat());
+
     office.connect(slapd, &format!("ou=nowhere,{SUFFIX}"), "sync", &[]).await;
     tells(&office.check(&["corp"]).await, 1, &["BaseNotFound: ", "# BaseNotFound: Mend `spec.baseDN`"]);
 }
