@@ -105,10 +105,19 @@ pub(in crate::plan) fn settle(w: &mut Working<'_>) {
     take_from_others(w, &place, &arrivals);
 }
 
-/// Who had an address before that is another's now has it no more.
+/// Who had an address before that is another's now, by itself or as an alias, has it no more: when that one is missed, the address is not (Y1).
 fn take_from_others(w: &mut Working<'_>, place: &Place<'_>, arrivals: &[Arrival<'_>]) {
-    let held = |arrival: &Arrival<'_>| Some((w.next.entries.get(&place.entry(&arrival.id))?.address.clone()?, place.entry(&arrival.id)));
-    let holders: BTreeMap<CanonicalAddress, EntryKey> = arrivals.iter().filter_map(held).collect();
+    let mut holders: BTreeMap<CanonicalAddress, EntryKey> = BTreeMap::new();
+    for arrival in arrivals {
+        let key = place.entry(&arrival.id);
+        let Some(primary) = w.next.entries.get(&key).and_then(|row| row.address.clone()) else { continue };
+        let aliases = arrival.aliases.iter().map(|alias| alias.canonical());
+        let ours = |alias: &&CanonicalAddress| {
+            w.next.links.get(alias).is_some_and(|link| link.owner.is_none() && link.directory.as_ref() == Some(&primary))
+        };
+        holders.extend(aliases.filter(ours).map(|alias| (alias.clone(), key.clone())));
+        holders.insert(primary, key);
+    }
     for (key, other) in &mut w.next.entries {
         if other.address.as_ref().and_then(|address| holders.get(address)).is_some_and(|holder| holder != key) {
             (other.address, other.digest) = (None, None);

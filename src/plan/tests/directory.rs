@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde_yaml::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::world::{World, address, check, key};
 use crate::model::{
@@ -105,6 +106,7 @@ fn entries(text: &str) -> BTreeMap<EntryId, Arc<Entry>> {
             }
             let text = |name: &str| entry.get(name).and_then(Value::as_str).map(str::to_owned);
             let is = |name: &str| entry.get(name).and_then(Value::as_bool) == Some(true);
+            let digest = Sha256::digest(serde_yaml::to_string(&entry).unwrap());
             let entry = Entry {
                 id: id.clone(),
                 dn: format!("uid={id},dc=corp"),
@@ -115,7 +117,7 @@ fn entries(text: &str) -> BTreeMap<EntryId, Arc<Entry>> {
                 account: if is("disabled") { Account::Disabled } else { Account::Enabled },
                 signs: Signs::default(),
                 faults: Vec::new(),
-                digest: [0; 16],
+                digest: digest[..16].try_into().unwrap(),
             };
             (id, Arc::new(entry))
         })
@@ -163,6 +165,11 @@ impl Corp {
         let all = entries(text);
         let (mut outcome, mut later) = (Outcome::default(), BTreeMap::new());
         for (id, entry) in &all {
+            // What reads as it did is not planned again.
+            let known = self.world.observed.entries.get(&("acme".to_owned(), connection.to_owned(), id.clone()));
+            if known.is_some_and(|known| known.address.is_some() && known.digest == Some(entry.digest)) {
+                continue;
+            }
             let one = self.bring(connection, BTreeMap::from([(id.clone(), entry.clone())]), false);
             later.extend(one.deferred.iter().map(|id| (id.clone(), all[id].clone())));
             outcome.add(one);

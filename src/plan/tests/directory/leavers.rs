@@ -73,6 +73,19 @@ fn y6_who_comes_back_while_the_purge_waits_is_not_purged_at_the_next_leave() {
 }
 
 #[test]
+fn y1_what_a_successor_has_as_an_alias_is_not_missed_with_the_entry_whose_mailbox_it_was() {
+    let mut corp = corp("");
+    corp.run("a: {mail: ['SMTP:ann@acme.example', 'anna@acme.example']}\nb: {mail: ['SMTP:b@acme.example']}");
+    let successor = "b: {mail: ['SMTP:b@acme.example']}\nc: {mail: ['SMTP:anna@acme.example', 'ann@acme.example']}";
+    for _ in 0..6 {
+        corp.run(successor);
+        corp.world.advance(25 * HOUR);
+    }
+    assert_eq!(corp.world.alias_of("ann@acme.example"), Some("anna@acme.example".to_owned()));
+    assert_eq!(corp.missing(), Vec::<String>::new());
+}
+
+#[test]
 fn y6_a_dropped_alias_goes_after_the_same_waiting() {
     let mut corp = corp("");
     corp.run("a: {mail: ['SMTP:anna@acme.example', 'a@acme.example', 'ann@acme.example']}");
