@@ -7,8 +7,9 @@ use serde_json::Value;
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-/// How long a resource may take to reach a state. Far more than it needs: a busy machine is no failure, a wrong state is.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a resource may take to reach a state. Far more than it needs, and longer than the store may take for one call, which is a minute: a
+/// busy machine is no failure, a wrong state is.
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What a poll may answer: the value waited for, or what it saw instead.
 pub trait Seen<T> {
