@@ -1,9 +1,9 @@
 //! What people do to resources: weighted chance, one action at a time. Their answers may be refusals; the models look at what stands.
 
-use crate::gateway;
 use crate::names::{self, DOMAINS, DOOMED, percent, pick};
 use crate::resources::{is_deleting, name};
 use crate::world::World;
+use crate::{directory, gateway};
 use mailroster::model::Kind;
 use serde_json::{Value, json};
 
@@ -12,9 +12,10 @@ const WITH_PASSWORDS: u64 = 8;
 
 pub async fn one(world: &mut World) {
     match world.dice.below(100) {
-        0..24 => address(world).await,
-        24..34 => link(world).await,
-        34..43 => pair(world).await,
+        0..22 => address(world).await,
+        22..31 => link(world).await,
+        31..39 => pair(world).await,
+        39..43 => directory::one(world).await,
         43..48 => role(world).await,
         48..50 => settings(world).await,
         50..53 => domain(world).await,

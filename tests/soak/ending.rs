@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::faults;
 use crate::gateway::advance;
 use crate::names::{DOMAINS, DOOMED};
 use crate::resources::{is_deleting, name, namespace};
 use crate::world::World;
+use crate::{directory, faults};
 use mailroster::model::Kind;
 use serde_json::{Value, json};
 
@@ -85,6 +85,7 @@ async fn open_ends(world: &mut World) -> Result<Vec<String>, String> {
     left.extend(
         world.rows(absent).await?.into_iter().map(|row| format!("absent: {}", row.into_iter().flatten().collect::<Vec<_>>().join(" "))),
     );
+    left.extend(directory::open_ends(world).await?);
     Ok(left)
 }
 
@@ -115,7 +116,8 @@ async fn free(world: &World, all: &[(Kind, Value)], object: &Value) -> Result<()
 /// What changes with every write of the controller.
 async fn footprint(world: &World) -> Result<String, String> {
     let mut versions: Vec<String> = Vec::new();
-    for (kind, object) in world.resources.list_all().await? {
+    let all = world.resources.list_all().await?.into_iter().chain(world.directory.resources.list_all().await?);
+    for (kind, object) in all {
         versions.push(format!("{kind}/{}/{}={}", namespace(&object), name(&object), object["metadata"]["resourceVersion"]));
     }
     let rows = world.rows("SELECT ARRAY[batches::text] FROM mailroster.installation").await?;

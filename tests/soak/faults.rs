@@ -15,6 +15,8 @@ pub enum Restore {
     ThawApiServer,
     StartPostgres,
     ThawPostgres,
+    StartDirectory,
+    ThawDirectory,
 }
 
 /// Ends the faults whose time has come, begins another when it is time, and starts a controller that ended by itself.
@@ -36,7 +38,7 @@ pub async fn attend(world: &mut World, restarting: bool) {
 
 async fn begin(world: &mut World, restarting: bool) {
     // An API server that is away for ten seconds costs the Lease, and with it the process: it too is left alone in the last part.
-    let choice = if restarting { world.fault_dice.below(10) } else { 6 + world.fault_dice.below(4) };
+    let choice = if restarting { world.fault_dice.below(12) } else { 6 + world.fault_dice.below(6) };
     let pause = Duration::from_millis(500 + world.fault_dice.below(if restarting { 4_000 } else { 2_500 }));
     let (what, restore) = match choice {
         0 | 1 => {
@@ -76,9 +78,17 @@ async fn begin(world: &mut World, restarting: bool) {
             world.postgres.kill().await;
             ("kill Postgres", Restore::StartPostgres)
         }
-        _ => {
+        9 => {
             world.postgres.freeze().await;
             ("freeze Postgres", Restore::ThawPostgres)
+        }
+        10 => {
+            world.directory.kill().await;
+            ("kill the directory", Restore::StartDirectory)
+        }
+        _ => {
+            world.directory.freeze().await;
+            ("freeze the directory", Restore::ThawDirectory)
         }
     };
     world.note(what, &format!("for {pause:?}"), &Ok(()));
@@ -97,6 +107,8 @@ async fn end(world: &mut World, restore: Restore) {
         Restore::ThawApiServer => world.cluster.thaw_api_server().await,
         Restore::StartPostgres => world.postgres.start_again().await,
         Restore::ThawPostgres => world.postgres.thaw().await,
+        Restore::StartDirectory => world.directory.start_again().await,
+        Restore::ThawDirectory => world.directory.thaw().await,
     }
     println!("         ended: {restore:?}");
 }
@@ -127,6 +139,11 @@ pub async fn attend_to_controller(world: &mut World) {
     if world.operator.is_none() && !coming {
         start(world).await;
     }
+}
+
+/// Whether nobody can ask the directory, or change it.
+pub fn is_directory_away(world: &World) -> bool {
+    world.restores.iter().any(|(_, restore)| matches!(restore, Restore::StartDirectory | Restore::ThawDirectory))
 }
 
 /// Ends all faults.

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "servers for tests: tests/support")]
 
 mod actions;
+mod directory;
 mod ending;
 mod faults;
 mod gateway;

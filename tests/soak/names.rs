@@ -5,6 +5,8 @@ use crate::support::dice::Dice;
 /// Domains, and which of the two tenants has them. The last is deleted with all that is in it, again and again.
 pub const DOMAINS: [(&str, usize); 4] = [("d0.example", 0), ("d1.example", 0), ("d2.example", 1), (DOOMED, 0)];
 pub const DOOMED: &str = "d3.example";
+/// A third tenant's, which a directory fills ([`crate::directory`]).
+pub const STAFF: &str = "staff.example";
 /// Mailboxes: never an alias.
 const MAILBOXES: u64 = 30;
 /// Aliases: never declared as addresses of their own.

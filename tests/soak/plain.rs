@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::names::{DOMAINS, is_strict};
+use crate::names::{DOMAINS, STAFF, is_strict};
 use crate::resources::{name, namespace};
 use crate::world::World;
 use mailroster::model::Kind;
@@ -51,13 +51,28 @@ impl Facts {
             JOIN mailroster.role r ON r.id = m.role_id JOIN mailroster.address a ON a.id = m.address_id";
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let two = |row: &Vec<Option<String>>| (text(&row[0]), text(&row[1]));
+        // The directory's tenant is judged by itself.
+        let is_ours =
+            |row: &Vec<Option<String>>| !row.iter().flatten().any(|text| text.ends_with(STAFF) || *text == world.directory.namespace);
         Ok(Self {
             resources: world.resources.list_all().await?,
-            rows: world.rows(rows).await?.into_iter().map(|mut row| (text(&row.remove(0)), row)).collect(),
-            owners: world.rows(owners).await?.iter().map(|row| (text(&row[0]), text(&row[1]), text(&row[2]))).collect(),
-            pairs: world.rows(pairs).await?.iter().map(two).collect(),
-            aliases: world.rows(aliases).await?.iter().map(two).collect(),
-            members: world.rows(members).await?.iter().map(|row| (text(&row[0]), (text(&row[1]), text(&row[2])))).collect(),
+            rows: world.rows(rows).await?.into_iter().filter(is_ours).map(|mut row| (text(&row.remove(0)), row)).collect(),
+            owners: world
+                .rows(owners)
+                .await?
+                .iter()
+                .filter(|row| is_ours(row))
+                .map(|row| (text(&row[0]), text(&row[1]), text(&row[2])))
+                .collect(),
+            pairs: world.rows(pairs).await?.iter().filter(|row| is_ours(row)).map(two).collect(),
+            aliases: world.rows(aliases).await?.iter().filter(|row| is_ours(row)).map(two).collect(),
+            members: world
+                .rows(members)
+                .await?
+                .iter()
+                .filter(|row| is_ours(row))
+                .map(|row| (text(&row[0]), (text(&row[1]), text(&row[2]))))
+                .collect(),
         })
     }
 

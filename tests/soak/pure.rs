@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use crate::names::STAFF;
 use crate::resources::name;
 use crate::world::World;
 use argon2::password_hash::PasswordVerifier as _;
@@ -99,8 +100,11 @@ async fn everything(world: &World, roster: &Roster, store: &Store, missing_in: B
         subjects.extend([Subject::Settings(namespace.clone()), Subject::Absences(namespace.clone())]);
     }
     let mut domains = BTreeSet::new();
-    let texts =
-        async |sql: &str| Ok::<_, String>(world.rows(sql).await?.into_iter().map(|row| row.into_iter().flatten().collect::<Vec<_>>()));
+    // The directory's tenant is judged by itself.
+    let texts = async |sql: &str| {
+        let rows = world.rows(sql).await?.into_iter().map(|row| row.into_iter().flatten().collect::<Vec<_>>());
+        Ok::<_, String>(rows.filter(|row| !row.iter().any(|text| text.ends_with(STAFF))))
+    };
     for row in texts("SELECT ARRAY[name] FROM mailroster.domain").await? {
         domains.insert(DomainName::from_store(&row[0]));
     }

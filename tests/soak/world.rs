@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use crate::directory::Directory;
 use crate::faults::Restore;
-use crate::names::DOMAINS;
+use crate::names::{DOMAINS, STAFF};
 use crate::resources::Resources;
 use crate::support::dice::Dice;
 use crate::support::operator::Settings;
@@ -24,6 +25,8 @@ pub struct World {
     pub auth: PgPool,
     pub resources: Resources,
     pub namespaces: [String; 2],
+    /// A tenant of its own.
+    pub directory: Directory,
     pub settings: Settings,
     pub operator: Option<Operator>,
     pub dice: Dice,
@@ -62,8 +65,10 @@ impl World {
         let (cluster, postgres) = tokio::join!(support::control_plane(), support::postgres());
         let namespaces = [cluster.fresh_namespace().await, cluster.fresh_namespace().await];
         let database = support::fresh_database().await;
-        let settings = Settings::new(cluster, &database, &[&namespaces[0], &namespaces[1]]).await;
+        let staff = cluster.fresh_namespace().await;
+        let settings = Settings::new(cluster, &database, &[&namespaces[0], &namespaces[1], &staff]).await;
         let resources = Resources::new(cluster, &namespaces, &settings.system_namespace).await;
+        let directory = Directory::start(cluster, staff, &settings.system_namespace).await;
         let (mta, auth) = (database.as_role("mailroster_mta"), database.as_role("mailroster_auth"));
         let mut world = Self {
             cluster,
@@ -73,6 +78,7 @@ impl World {
             auth,
             resources,
             namespaces,
+            directory,
             operator: Some(Operator::start_with(settings.clone()).await),
             settings,
             dice: Dice::with_seed(seed),
@@ -91,6 +97,9 @@ impl World {
             began: Instant::now(),
         };
         world.declare_steady().await;
+        world.declare_directory().await;
+        // New domains defer for an hour; after that an unknown recipient is refused.
+        world.database.move_clock(4000).await;
         world
     }
 
@@ -126,8 +135,26 @@ impl World {
         for (kind, namespace, name) in wait {
             self.cluster.wait_ready(kind, &namespace, &name).await;
         }
-        // New domains defer for an hour; after that an unknown recipient is refused.
-        self.database.move_clock(4000).await;
+    }
+
+    /// The directory's tenant; returns when its people are there.
+    async fn declare_directory(&mut self) {
+        let directory = &self.directory;
+        directory.let_in().await.expect("a Secret");
+        for (kind, name, spec) in directory.declared() {
+            directory
+                .resources
+                .apply(kind, &directory.namespace, name, &spec)
+                .await
+                .unwrap_or_else(|error| panic!("{kind} {name}: {error}"));
+            self.cluster.wait_ready(kind, &directory.namespace, name).await;
+        }
+        let address = |local: &str| format!("{local}@{STAFF}");
+        self.steady.addresses.extend(["steady0", "steady1", "steadily0"].map(address));
+        self.steady.aliases.push((address("steadily0"), address("steady0")));
+        self.steady.pairs.push((address("steady0"), address("steady1")));
+        let unlike = crate::directory::differences(self).await.expect("the store");
+        assert!(unlike.is_empty(), "{unlike:#?}");
     }
 
     async fn must_apply(&self, kind: &str, namespace: &str, name: &str, spec: &serde_json::Value) {
