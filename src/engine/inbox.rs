@@ -49,7 +49,11 @@ pub enum Input {
 /// What can be seen of a Secret (P1).
 #[derive(Debug, Clone)]
 pub enum SecretView {
-    Values(BTreeMap<String, Secret<Vec<u8>>>),
+    Values {
+        values: BTreeMap<String, Secret<Vec<u8>>>,
+        /// Its resourceVersion.
+        version: String,
+    },
     Absent,
     /// There, without the label that lets us read it.
     Unlabelled,

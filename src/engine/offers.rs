@@ -33,7 +33,7 @@ impl<S: Surroundings> Engine<S> {
                 "the Secret {} is not meant for mailroster; set the label: kubectl label secret {} mailroster.dev/readable=true",
                 password.secret, password.secret
             )),
-            Some(SecretView::Values(values)) => match values.get(&password.key) {
+            Some(SecretView::Values { values, .. }) => match values.get(&password.key) {
                 None => Offer::Missing(format!("the Secret {} has no key {:?}", password.secret, password.key)),
                 Some(value) => {
                     let rules = self.rules(&key.namespace, password.hashed);
@@ -62,17 +62,18 @@ impl<S: Surroundings> Engine<S> {
     pub(super) fn offer_to_connection(&mut self, key: &ResourceKey) {
         let Some(resource) = self.roster.get(key) else { return };
         let Ok(Declared::Connection(declared)) = &resource.declared else { return };
-        let mut state = SecretState::Ready;
+        let mut versions = Vec::new();
+        let mut refused = None;
         for secret in std::iter::once(&declared.access.bind_password).chain(&declared.access.ca) {
             match secret_state(secret, self.secrets.get(&(key.namespace.clone(), secret.name.clone()))) {
-                SecretState::Ready => {}
+                SecretState::Ready(version) => versions.push(version),
                 other => {
-                    state = other;
+                    refused = Some(other);
                     break;
                 }
             }
         }
-        self.roster.set_connection_secrets(key, state);
+        self.roster.set_connection_secrets(key, refused.unwrap_or_else(|| SecretState::Ready(versions.join(" "))));
     }
 }
 
@@ -95,7 +96,9 @@ fn secret_state(secret: &SecretKey, view: Option<&SecretView>) -> SecretState {
                 secret.name
             ),
         ),
-        Some(SecretView::Values(values)) if values.contains_key(&secret.key) => SecretState::Ready,
-        Some(SecretView::Values(_)) => refuse(Reason::SecretNotFound, format!("the Secret {} has no key {:?}", secret.name, secret.key)),
+        Some(SecretView::Values { values, version }) if values.contains_key(&secret.key) => SecretState::Ready(version.clone()),
+        Some(SecretView::Values { .. }) => {
+            refuse(Reason::SecretNotFound, format!("the Secret {} has no key {:?}", secret.name, secret.key))
+        }
     }
 }

@@ -150,7 +150,7 @@ impl<S: Surroundings> Engine<S> {
     /// What its Secrets say, if they can be had.
     fn credentials(&self, key: &ResourceKey, declared: &ConnectionDeclared) -> Option<Credentials> {
         let value = |secret: &SecretKey| match self.secrets.get(&(key.namespace.clone(), secret.name.clone())) {
-            Some(SecretView::Values(values)) => values.get(&secret.key).cloned(),
+            Some(SecretView::Values { values, .. }) => values.get(&secret.key).cloned(),
             _ => None,
         };
         let ca = match &declared.access.ca {

@@ -151,10 +151,11 @@ impl Watcher {
             Event::Applied(object) => {
                 let name = object.metadata.name.clone().unwrap_or_default();
                 place.seen.insert(name.clone());
+                let version = object.metadata.resource_version.unwrap_or_default();
                 let data = object.data.unwrap_or_default();
                 // No password is so long; what else a Secret holds must not fill our memory. The rest is too long for any policy.
                 let values = data.into_iter().map(|(key, value)| (key, Secret::new(value.0.into_iter().take(LONGEST).collect()))).collect();
-                self.tell(&namespace, &name, SecretView::Values(values)).await;
+                self.tell(&namespace, &name, SecretView::Values { values, version }).await;
             }
             Event::Deleted(name) => {
                 // It may have only lost its label.

@@ -340,7 +340,7 @@ pub async fn open_ends(world: &mut World) -> Result<Vec<String>, String> {
     let domain = world.directory.resources.get("InternalDomain", &namespace, "staff").await?.unwrap_or_default();
     let count = world.rows(&format!("SELECT ARRAY[count(*)::text] FROM mailroster.address WHERE namespace = '{namespace}'")).await?;
     let count = count.into_iter().flatten().flatten().collect::<String>();
-    if domain["status"]["addresses"]["total"].to_string() != count {
+    if domain["status"]["addresses"]["total"].as_u64() != count.parse().ok() {
         left.push(format!("{} addresses are told of, and {count} are there", domain["status"]["addresses"]));
     }
     Ok(left.into_iter().map(|end| format!("directory: {end}")).collect())

@@ -7,6 +7,7 @@ use super::one::{Break, Read, Run};
 use super::progress::Progress;
 use super::{CameTo, Phases, RunEnded};
 use crate::model::{CanonicalAddress, ResourceKey};
+use crate::plan::desired::SecretState;
 use crate::plan::directory::guard::{ConnectionNumbers, ending, held_holders, judge, leave_to_others};
 use crate::plan::directory::rows::{ConnectionRow, RunRecord};
 use crate::plan::reason::Reason;
@@ -146,6 +147,9 @@ impl Run {
             state.last_successful = Some(finished_at);
         }
         (state.last_run, state.generation) = (Some(record.clone()), self.generation);
+        if let SecretState::Ready(versions) = &self.declared.secrets {
+            state.secrets.clone_from(versions);
+        }
         let fresh = FRESH.max(self.declared.full_interval * 2);
         let conclusion = Conclusion {
             state,

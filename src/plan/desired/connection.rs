@@ -54,7 +54,8 @@ impl ConnectionDeclared {
 pub enum SecretState {
     #[default]
     Unread,
-    Ready,
+    /// Their versions.
+    Ready(String),
     Refused(Violation),
 }
 

@@ -35,11 +35,12 @@ pub(in crate::plan) fn judge(w: &mut Working<'_>, resource: &Resource, declared:
         Some(SecretState::Refused(violation)) => violation.clone().into(),
         _ => ready(&row),
     };
-    if let Some(declared) = declared.filter(|declared| declared.secrets == SecretState::Ready)
+    if let Some(declared) = declared
+        && let SecretState::Ready(versions) = &declared.secrets
         && !resource.deleting
         && !resource.suspended
     {
-        begin_what_is_due(w, resource, declared, &row);
+        begin_what_is_due(w, resource, declared, versions, &row);
     }
     let conditions = vec![leavers(&row, key), holders(&row, key), ending(w, &row, key)];
     let detail = ConnectionDetail {
@@ -74,11 +75,12 @@ fn ready(row: &ConnectionRow) -> Finding {
 }
 
 /// A run that is due begins; so does one that was asked for, and what somebody said yes to.
-fn begin_what_is_due(w: &mut Working<'_>, resource: &Resource, declared: &ConnectionDeclared, row: &ConnectionRow) {
+fn begin_what_is_due(w: &mut Working<'_>, resource: &Resource, declared: &ConnectionDeclared, secrets: &str, row: &ConnectionRow) {
     let key = &resource.key;
     let requested = w.requested.contains(key);
-    // What the last run came to says nothing of another spec.
-    let last_run = row.last_run.as_ref().filter(|_| row.generation == resource.generation);
+    // What the last run came to says nothing of another spec; that nobody was let in or trusted, nothing of another password or authority.
+    let last_run =
+        row.last_run.as_ref().filter(|run| row.generation == resource.generation && (row.secrets == secrets || !was_kept_out(run)));
     let next = last_run.map_or(w.now, |run| next_run(key, declared, run));
     let approves = [&row.held_leavers, &row.held_holders].into_iter().flatten().any(|plan| {
         let slot = (key.clone(), Action::Approve);
@@ -97,10 +99,15 @@ fn begin_what_is_due(w: &mut Working<'_>, resource: &Resource, declared: &Connec
     }
 }
 
+/// Whether a run came to nothing for it read nothing.
+fn was_kept_out(run: &RunRecord) -> bool {
+    run.problem.is_some() && run.counts.read == 0
+}
+
 /// When the next run begins: each connection has its own place within a tenth of the interval, so that a hundred do not ask one server
 /// in the same second.
 fn next_run(key: &ResourceKey, declared: &ConnectionDeclared, run: &RunRecord) -> Timestamp {
-    let failed = run.problem.as_ref().is_some_and(|problem| problem.reason.disposition() == Disposition::Waiting && run.counts.read == 0);
+    let failed = was_kept_out(run) && run.problem.as_ref().is_some_and(|problem| problem.reason.disposition() == Disposition::Waiting);
     let interval = if failed { declared.interval.min(RETRY) } else { declared.interval };
     let place = key.to_string().bytes().fold(7_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte))) % 1_000;
     let jitter = interval.as_millis() * i128::from(place) / 10_000;

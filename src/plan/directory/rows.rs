@@ -14,6 +14,8 @@ pub struct ConnectionRow {
     pub last_run: Option<RunRecord>,
     /// Of which generation of its resource that was a run.
     pub generation: i64,
+    /// Of which versions of its Secrets.
+    pub secrets: String,
     /// When the last run ended that saw everything (Y5).
     pub last_complete: Option<Timestamp>,
     /// When the last full run ended that saw everything.

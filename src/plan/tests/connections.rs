@@ -177,17 +177,43 @@ fn c6_a_connection_takes_requests_and_approvals_and_no_other_action() {
 #[test]
 fn c6_another_spec_is_tried_at_once_and_an_unchanged_one_when_its_interval_is_over() {
     let mut world = applied("");
-    world.desired.resources.iter_mut().for_each(|(_, resource)| {
-        if let Ok(Declared::Connection(declared)) = &mut Arc::make_mut(resource).declared {
-            declared.secrets = SecretState::Ready;
-        }
-    });
+    set_secrets(&mut world, "");
     let row = ConnectionRow { generation: world.desired.resources[&key("DirectoryConnection/corp")].generation, ..ran(&world, None) };
     world.observed.connections.insert(("acme".to_owned(), "corp".to_owned()), row.clone());
     let begins = |world: &World| plan(&world.desired, &world.observed, world.now).runs;
     assert_eq!(begins(&world), []);
     world.observed.connections.insert(("acme".to_owned(), "corp".to_owned()), ConnectionRow { generation: row.generation - 1, ..row });
     assert_eq!(begins(&world), [(key("DirectoryConnection/corp"), Begin::Due)]);
+}
+
+#[test]
+fn c6_another_secret_is_tried_at_once_where_the_last_one_opened_nothing() {
+    let mut world = applied("");
+    set_secrets(&mut world, "1 1");
+    let generation = world.desired.resources[&key("DirectoryConnection/corp")].generation;
+    let mut begins = |problem: Option<Reason>, read: u64| {
+        let mut row = ConnectionRow { generation, secrets: "1 1".to_owned(), ..ran(&world, problem.map(|reason| (reason, ""))) };
+        row.last_run.as_mut().unwrap().counts.read = read;
+        world.observed.connections.insert(("acme".to_owned(), "corp".to_owned()), row);
+        ["1 1", "2 1"].map(|versions| {
+            set_secrets(&mut world, versions);
+            plan(&world.desired, &world.observed, world.now).runs.len()
+        })
+    };
+    assert_eq!(begins(Some(Reason::BindRefused), 0), [0, 1]);
+    assert_eq!(begins(Some(Reason::TlsFailed), 0), [0, 1]);
+    // It opens the way to what is read: the next run, when it is due, takes the new one.
+    assert_eq!(begins(None, 40), [0, 0]);
+    assert_eq!(begins(Some(Reason::SizeLimitExceeded), 40), [0, 0]);
+}
+
+/// The versions of the Secrets that the connection reads.
+fn set_secrets(world: &mut World, versions: &str) {
+    for resource in world.desired.resources.values_mut() {
+        if let Ok(Declared::Connection(declared)) = &mut Arc::make_mut(resource).declared {
+            declared.secrets = SecretState::Ready(versions.to_owned());
+        }
+    }
 }
 
 /// What was handled is read for the resources of a slice alone. Of others a request would be written again and again, and a new one would

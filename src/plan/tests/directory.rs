@@ -83,7 +83,7 @@ fn declared() -> ConnectionDeclared {
         acknowledge_disabled: true,
         leavers: LeaversDeclared { action: LeaverAction::Disable, missed_runs: 2, after: SignedDuration::from_hours(24) },
         guard: Guard { max_percent: 10, min_count: 10 },
-        secrets: SecretState::Ready,
+        secrets: SecretState::Ready(String::new()),
     }
 }
 

@@ -145,7 +145,7 @@ impl World {
             password.offer = offer(value);
         }
         if let Ok(Declared::Connection(connection)) = &mut resource.declared {
-            connection.secrets = SecretState::Ready;
+            connection.secrets = SecretState::Ready(String::new());
         }
         self.desired.deleted.remove(key);
         self.desired.missing.remove(key);

@@ -37,12 +37,16 @@ impl Corp {
 
     /// The connection and its Secret.
     pub async fn connect(&self, name: &str, more: &str) {
+        self.set_password(name, slapd::PASSWORD).await;
+        self.tenant.apply(&format!("DirectoryConnection/{name} {}", self.spec(name, more))).await;
+    }
+
+    /// What the connection's Secret says.
+    pub async fn set_password(&self, name: &str, password: &str) {
         let yaml = format!(
-            "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}-ldap, labels: {{mailroster.dev/readable: \"true\"}}}}\nstringData: {{password: {}}}\n",
-            slapd::PASSWORD
+            "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}-ldap, labels: {{mailroster.dev/readable: \"true\"}}}}\nstringData: {{password: {password}}}\n"
         );
         self.tenant.cluster.apply(&self.tenant.namespace, &yaml).await;
-        self.tenant.apply(&format!("DirectoryConnection/{name} {}", self.spec(name, more))).await;
     }
 
     /// All of a spec; what `more` says comes last and wins.

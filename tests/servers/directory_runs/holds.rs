@@ -1,6 +1,7 @@
 //! What must not follow: typos, lost rights, many who vanish at once.
 
 use super::corp::{Corp, FULL};
+use crate::support::slapd;
 
 fn people(range: std::ops::Range<u32>) -> String {
     range.map(|n| format!("u{n} SMTP:u{n}@acme.example\n")).collect()
@@ -116,11 +117,13 @@ async fn y9_a_wrong_password_says_so_without_saying_it() {
     corp.add("anna SMTP:anna@acme.example");
     corp.connect("corp", "").await;
     corp.run().await;
-    let yaml = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: corp-ldap, labels: {mailroster.dev/readable: \"true\"}}\nstringData: {password: Wr0ng-and-planted}\n";
-    corp.tenant.cluster.apply(&corp.tenant.namespace, yaml).await;
+    corp.set_password("corp", "Wr0ng-and-planted").await;
     corp.run().await;
     let message = corp.tenant.message("DirectoryConnection/corp", "BindRefused").await;
     assert!(message.contains("password") && !message.contains("Wr0ng"), "{message}");
     assert!(!corp.tenant.operator.log().contains("Wr0ng"));
     corp.store(THERE, "1").await;
+    // The right one is tried as soon as it is there.
+    corp.set_password("corp", slapd::PASSWORD).await;
+    corp.tenant.reasons("DirectoryConnection/corp Succeeded").await;
 }
