@@ -343,12 +343,13 @@ async fn tear(world: &mut World) {
 
 /// What was learned is there from now on; and of what carries a finalizer nothing is missed but what was torn off (U6).
 async fn look(world: &mut World) {
-    let missed = "SELECT ARRAY[kind, namespace, name] FROM mailroster.absence WHERE kind IN ('AliasLink', 'DelegateMailbox', 'AdminRole')";
+    let missed = "SELECT ARRAY[kind, namespace, name, since::text] FROM mailroster.absence WHERE kind IN ('AliasLink', 'DelegateMailbox', 'AdminRole')";
     for row in world.rows(missed).await.unwrap_or_default() {
         let mut parts = row.into_iter().flatten();
         let key = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         if !world.torn.contains(&key) {
-            world.wrong.insert(format!("{} {}/{} is missed, and was deleted in order", key.0, key.1, key.2));
+            let since = parts.next().unwrap_or_default();
+            world.see_wrong(format!("{} {}/{} is missed since {since}, and was deleted in order", key.0, key.1, key.2));
         }
     }
     let sql = "SELECT ARRAY[canonical] FROM mailroster.address WHERE origin = 'MailFlow'";

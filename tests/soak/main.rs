@@ -73,9 +73,7 @@ async fn main() -> ExitCode {
     for difference in &differences {
         println!("  - {difference}");
     }
-    if let Some(operator) = &world.operator {
-        println!("{}", operator.tail());
-    }
+    println!("{}", world.keep_logs());
     ExitCode::FAILURE
 }
 

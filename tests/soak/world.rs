@@ -194,9 +194,26 @@ impl World {
         }
     }
 
+    /// Something that must never be: told at once, for what went before is what explains it.
+    pub fn see_wrong(&mut self, what: String) {
+        if self.wrong.insert(what.clone()) {
+            println!("{:8.2} WRONG: {what}", self.began.elapsed().as_secs_f64());
+        }
+    }
+
     /// Keeps the log of a controller that has ended.
     pub fn bury(&mut self, operator: &Operator) {
         self.logs.push(operator.log());
+    }
+
+    /// Writes what all controllers said, one after the other, into a file; says which.
+    pub fn keep_logs(&self) -> String {
+        let file = std::env::temp_dir().join(format!("mailroster-soak-{}.log", std::process::id()));
+        let logs: Vec<String> = self.logs.iter().cloned().chain(self.operator.iter().map(Operator::log)).collect();
+        match std::fs::write(&file, logs.join("\n")) {
+            Ok(()) => format!("what the controllers said: {}", file.display()),
+            Err(error) => format!("what the controllers said could not be kept: {error}"),
+        }
     }
 
     /// What no log of the controller may say.

@@ -329,6 +329,7 @@ fn link(w: &mut Working<'_>, place: &Place<'_>, alias: &Address, primary: &Canon
                 row.archive_start = Some(today);
             }
             row.is_alias = true;
+            "Directory".clone_into(&mut row.origin);
             let side: &mut DirectorySide = row.directory.get_or_insert_default();
             side.connection = Some(place.key.name.clone());
             (side.directory_disabled, side.directory_missing) = (false, false);

@@ -86,6 +86,20 @@ fn y1_what_a_successor_has_as_an_alias_is_not_missed_with_the_entry_whose_mailbo
 }
 
 #[test]
+fn y2_an_address_that_was_left_is_the_directorys_again_as_an_alias() {
+    let mut corp = corp("");
+    corp.run("a: {mail: ['SMTP:anna@acme.example']}\nb: {mail: ['SMTP:b@acme.example']}");
+    for _ in 0..2 {
+        corp.run("b: {mail: ['SMTP:b@acme.example']}");
+    }
+    corp.world.advance(25 * HOUR);
+    assert_eq!(corp.origin("anna@acme.example"), "MailFlow");
+    corp.run("b: {mail: ['SMTP:b@acme.example', 'anna@acme.example']}");
+    assert_eq!(corp.world.alias_of("anna@acme.example"), Some("b@acme.example".to_owned()));
+    assert_eq!(corp.origin("anna@acme.example"), "Directory");
+}
+
+#[test]
 fn y6_a_dropped_alias_goes_after_the_same_waiting() {
     let mut corp = corp("");
     corp.run("a: {mail: ['SMTP:anna@acme.example', 'a@acme.example', 'ann@acme.example']}");
