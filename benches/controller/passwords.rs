@@ -68,6 +68,7 @@ pub async fn measure(stage: &mut Stage) -> Result<Vec<Row>> {
         .beside(format!("{bare:.1} a second"), rate_told / bare),
         Row::told(format!("delegation revoked meanwhile, p50 of {}", revoked.len()), milliseconds(middle)),
         Row::told("delegation revoked meanwhile, p99", milliseconds(high)).wanted("under 2 s", high < Duration::from_secs(2)),
+        Row::told("of which until the API server had answered the DELETE, p99", rights.answered(revoked.len())),
     ])
 }
 

@@ -58,6 +58,7 @@ pub async fn measure(stage: &mut Stage) -> Result<Vec<Row>> {
         Row::told(format!("delegation revoked {load}, p50 of {}", loaded.len()), milliseconds(middle_loaded)),
         Row::told("delegation revoked under that load, p99", milliseconds(high_loaded))
             .wanted("under 2 s", high_loaded < Duration::from_secs(2)),
+        Row::told("of which until the API server had answered the DELETE, p99", rights.answered(loaded.len())),
         Row::told("that load took", crate::report::seconds(ended.duration_since(begun))),
     ])
 }
@@ -69,6 +70,8 @@ pub struct Rights {
     archive: PgConnection,
     next: usize,
     end: usize,
+    /// How long the API server took to answer each DELETE: that part is not ours.
+    answered: Vec<Duration>,
 }
 
 impl Rights {
@@ -81,11 +84,16 @@ impl Rights {
         stage::create(tenant.cluster.kubeconfig(), &tenant.namespace, (next..end).map(delegation)).await?;
         watching.until("Ready", count, stage::LONG).await?;
         let archive = PgConnection::connect_with(&tenant.database.options_as("mailroster_archive")).await?;
-        Ok(Self { client, namespace: tenant.namespace.clone(), archive, next, end })
+        Ok(Self { client, namespace: tenant.namespace.clone(), archive, next, end, answered: Vec::new() })
     }
 
     pub fn left(&self) -> usize {
         self.end - self.next
+    }
+
+    /// How long the API server took at the 99th percentile of the latest so many requests.
+    pub fn answered(&self, latest: usize) -> String {
+        milliseconds(percentile(self.answered.get(self.answered.len().saturating_sub(latest)..).unwrap_or_default(), 0.99))
     }
 
     /// Revokes the next; returns how long its right outlived the request.
@@ -101,13 +109,13 @@ impl Rights {
         let request = http::Request::delete(path).body(Vec::new())?;
         let begun = Instant::now();
         let client = self.client.clone();
-        let asked = tokio::spawn(async move { client.request_text(request).await });
+        let asked = tokio::spawn(async move { client.request_text(request).await.map(|_| begun.elapsed()) });
         while stands(&mut self.archive).await? {
             ensure!(begun.elapsed() < stage::LONG, "the delegation {number} stays in force");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let took = begun.elapsed();
-        asked.await?.context("failed to delete a DelegateMailbox")?;
+        self.answered.push(asked.await?.context("failed to delete a DelegateMailbox")?);
         Ok(took)
     }
 
