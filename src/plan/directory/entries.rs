@@ -15,7 +15,7 @@ use super::rows::{EntryRow, Exchange, Leaver};
 use crate::model::{Account as Logon, Address, CanonicalAddress, DomainName, Entry, EntryId, EntrySort, Kind, Rank, ResourceKey};
 use crate::plan::addresses;
 use crate::plan::desired::{ConnectionDeclared, Declared};
-use crate::plan::observed::{AddressRow, DirectorySide, EntryKey, LinkRow};
+use crate::plan::observed::{AddressRow, DirectorySide, EntryKey, LinkRow, WaitAction};
 use crate::plan::subject::Subject;
 use crate::plan::working::Working;
 
@@ -87,8 +87,11 @@ pub(in crate::plan) fn settle(w: &mut Working<'_>) {
             }
             None if found.unproved => w.run.counts.skipped += 1,
             None => {
-                if let Some(address) = before.and_then(|row| row.address) {
-                    begin_to_miss(w, &place, &address);
+                match before {
+                    Some(EntryRow { address: Some(address), .. }) => begin_to_miss(w, &place, &address),
+                    // Another entry has it by now: of this one there is nothing to know any more.
+                    Some(_) => drop(w.next.entries.remove(&place.entry(id))),
+                    None => {}
                 }
                 w.run.counts.skipped += 1;
             }
@@ -112,10 +115,8 @@ fn take_from_others(w: &mut Working<'_>, place: &Place<'_>, arrivals: &[Arrival<
         let key = place.entry(&arrival.id);
         let Some(primary) = w.next.entries.get(&key).and_then(|row| row.address.clone()) else { continue };
         let aliases = arrival.aliases.iter().map(|alias| alias.canonical());
-        let ours = |alias: &&CanonicalAddress| {
-            w.next.links.get(alias).is_some_and(|link| link.owner.is_none() && link.directory.as_ref() == Some(&primary))
-        };
-        holders.extend(aliases.filter(ours).map(|alias| (alias.clone(), key.clone())));
+        let is_linked = |alias: &&CanonicalAddress| w.next.links.get(alias).is_some_and(|link| link.directory.as_ref() == Some(&primary));
+        holders.extend(aliases.filter(is_linked).map(|alias| (alias.clone(), key.clone())));
         holders.insert(primary, key);
     }
     for (key, other) in &mut w.next.entries {
@@ -310,6 +311,8 @@ fn link(w: &mut Working<'_>, place: &Place<'_>, alias: &Address, primary: &Canon
         let row = addresses::new_row(w, alias, &place.key.namespace, "Directory");
         w.next.addresses.insert(address.clone(), row);
     }
+    // A resource's link that was about to end goes on as the directory's.
+    w.unwait(address, WaitAction::Unlink);
     let made_row = old.as_ref().map_or(made_row, |old| old.made_row);
     let new = LinkRow {
         primary: primary.clone(),

@@ -86,6 +86,55 @@ fn y1_what_a_successor_has_as_an_alias_is_not_missed_with_the_entry_whose_mailbo
 }
 
 #[test]
+fn y1_l4_what_a_successor_has_as_an_alias_is_the_directorys_again_when_a_declared_link_over_it_ends() {
+    let mut corp = corp("EmailAddress/info: {address: info@acme.example}");
+    corp.run("a: {mail: ['SMTP:ann@acme.example']}\nb: {mail: ['SMTP:b@acme.example']}");
+    corp.world.apply("AliasLink/l: {alias: ann@acme.example, primary: info@acme.example, takeOverMailbox: true}");
+    let successor = "b: {mail: ['SMTP:b@acme.example']}\nc: {mail: ['SMTP:anna@acme.example', 'ann@acme.example']}";
+    for _ in 0..6 {
+        corp.run(successor);
+        corp.world.advance(25 * HOUR);
+    }
+    assert_eq!(corp.world.alias_of("ann@acme.example"), Some("info@acme.example".to_owned()));
+    assert_eq!(corp.missing(), Vec::<String>::new());
+    corp.world.delete("AliasLink/l");
+    corp.world.advance(60);
+    assert_eq!(corp.world.alias_of("ann@acme.example"), Some("anna@acme.example".to_owned()));
+}
+
+#[test]
+fn l4_u4_a_link_whose_end_waits_goes_on_when_the_directory_brings_it_meanwhile() {
+    let link = |alias: &str| {
+        format!(
+            "EmailAddress/info: {{address: info@acme.example}}\nAliasLink/l: {{alias: {alias}@acme.example, primary: info@acme.example}}"
+        )
+    };
+    let mut corp = corp(&link("desk"));
+    corp.run("a: {mail: ['SMTP:anna@acme.example']}");
+    corp.world.apply(&link("other"));
+    assert!(corp.world.waits("desk@acme.example", WaitAction::Unlink));
+    corp.run("a: {mail: ['SMTP:anna@acme.example', 'desk@acme.example']}");
+    for _ in 0..2 {
+        assert!(!corp.world.waits("desk@acme.example", WaitAction::Unlink));
+        assert_eq!(corp.world.alias_of("desk@acme.example"), Some("anna@acme.example".to_owned()));
+        corp.world.advance(HOUR);
+    }
+}
+
+#[test]
+fn y10_of_an_entry_whose_only_address_is_anothers_nothing_is_kept() {
+    let mut corp = corp("");
+    corp.run("a: {mail: ['SMTP:ann@acme.example']}\nb: {mail: ['SMTP:b@acme.example']}");
+    let moved = "a: {mail: ['SMTP:ann@elsewhere.example']}\nb: {mail: ['SMTP:b@acme.example', 'ann@acme.example']}";
+    for _ in 0..3 {
+        corp.run(moved);
+    }
+    assert_eq!(corp.world.alias_of("ann@acme.example"), Some("b@acme.example".to_owned()));
+    let kept: Vec<_> = corp.world.observed.entries.keys().map(|(_, _, id)| id.as_str()).collect();
+    assert_eq!((kept, corp.missing()), (vec!["b"], Vec::<String>::new()));
+}
+
+#[test]
 fn y2_an_address_that_was_left_is_the_directorys_again_as_an_alias() {
     let mut corp = corp("");
     corp.run("a: {mail: ['SMTP:anna@acme.example']}\nb: {mail: ['SMTP:b@acme.example']}");
