@@ -49,11 +49,7 @@ pub enum Input {
 /// What can be seen of a Secret (P1).
 #[derive(Debug, Clone)]
 pub enum SecretView {
-    Values {
-        values: BTreeMap<String, Secret<Vec<u8>>>,
-        /// Its resourceVersion.
-        version: String,
-    },
+    Values(BTreeMap<String, Secret<Vec<u8>>>),
     Absent,
     /// There, without the label that lets us read it.
     Unlabelled,

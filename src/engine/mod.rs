@@ -328,6 +328,8 @@ impl<S: Surroundings> Engine<S> {
             }
             Input::Gone { key, seen } => {
                 self.end_run(&key);
+                // What never had its finalizer on had no right yet (M2): if rows name it all the same, comparing them with the list shows it.
+                let had_nothing = self.roster.get(&key).is_some_and(crate::plan::desired::Resource::lacks_finalizer);
                 for other in self.roster.remove(&key, seen) {
                     self.touch(other);
                 }
@@ -335,7 +337,7 @@ impl<S: Surroundings> Engine<S> {
                 self.passwords.in_force(&key);
                 // The API server takes away at once what has no finalizer left: that looks like one torn off.
                 let released = self.released.remove(&key);
-                if !seen && !released && self.roster.miss(&key) {
+                if !seen && !released && !had_nothing && self.roster.miss(&key) {
                     self.subjects.insert(Subject::Absences(key.namespace.clone()));
                 }
                 self.ended.insert(key);

@@ -2,7 +2,7 @@
 
 use super::passwords::Rules;
 use super::{Engine, SecretView, Surroundings};
-use crate::model::{Kind, ResourceKey, SecretKey};
+use crate::model::{Kind, ResourceKey, Secret, SecretKey};
 use crate::plan::Subject;
 use crate::plan::desired::{Declared, Offer, SecretState, Violation};
 use crate::plan::reason::Reason;
@@ -33,7 +33,7 @@ impl<S: Surroundings> Engine<S> {
                 "the Secret {} is not meant for mailroster; set the label: kubectl label secret {} mailroster.dev/readable=true",
                 password.secret, password.secret
             )),
-            Some(SecretView::Values { values, .. }) => match values.get(&password.key) {
+            Some(SecretView::Values(values)) => match values.get(&password.key) {
                 None => Offer::Missing(format!("the Secret {} has no key {:?}", password.secret, password.key)),
                 Some(value) => {
                     let rules = self.rules(&key.namespace, password.hashed);
@@ -62,25 +62,21 @@ impl<S: Surroundings> Engine<S> {
     pub(super) fn offer_to_connection(&mut self, key: &ResourceKey) {
         let Some(resource) = self.roster.get(key) else { return };
         let Ok(Declared::Connection(declared)) = &resource.declared else { return };
-        let mut versions = Vec::new();
-        let mut refused = None;
-        for secret in std::iter::once(&declared.access.bind_password).chain(&declared.access.ca) {
-            match secret_state(secret, self.secrets.get(&(key.namespace.clone(), secret.name.clone()))) {
-                SecretState::Ready(version) => versions.push(version),
-                other => {
-                    refused = Some(other);
-                    break;
-                }
-            }
-        }
-        self.roster.set_connection_secrets(key, refused.unwrap_or_else(|| SecretState::Ready(versions.join(" "))));
+        let secrets = std::iter::once(&declared.access.bind_password).chain(&declared.access.ca);
+        let values = secrets.map(|secret| value_of(secret, self.secrets.get(&(key.namespace.clone(), secret.name.clone()))));
+        let state = match values.collect::<Result<Vec<_>, _>>() {
+            Ok(values) => SecretState::Ready(self.passwords.mark(key, &values)),
+            Err(why_not) => why_not,
+        };
+        self.roster.set_connection_secrets(key, state);
     }
 }
 
-fn secret_state(secret: &SecretKey, view: Option<&SecretView>) -> SecretState {
-    let refuse = |reason, message: String| SecretState::Refused(Violation::new(reason, message));
+/// What a Secret says under a key, or why nobody knows.
+fn value_of<'v>(secret: &SecretKey, view: Option<&'v SecretView>) -> Result<&'v Secret<Vec<u8>>, SecretState> {
+    let refuse = |reason, message: String| Err(SecretState::Refused(Violation::new(reason, message)));
     match view {
-        None => SecretState::Unread,
+        None => Err(SecretState::Unread),
         Some(SecretView::Forbidden(message)) => refuse(Reason::SecretNotFound, message.clone()),
         Some(SecretView::Absent) => refuse(
             Reason::SecretNotFound,
@@ -96,9 +92,9 @@ fn secret_state(secret: &SecretKey, view: Option<&SecretView>) -> SecretState {
                 secret.name
             ),
         ),
-        Some(SecretView::Values { values, version }) if values.contains_key(&secret.key) => SecretState::Ready(version.clone()),
-        Some(SecretView::Values { .. }) => {
-            refuse(Reason::SecretNotFound, format!("the Secret {} has no key {:?}", secret.name, secret.key))
-        }
+        Some(SecretView::Values(values)) => match values.get(&secret.key) {
+            Some(value) => Ok(value),
+            None => refuse(Reason::SecretNotFound, format!("the Secret {} has no key {:?}", secret.name, secret.key)),
+        },
     }
 }

@@ -86,6 +86,18 @@ impl Passwords {
         Self { key, store, inbox, observer, turns, hashers, values: BTreeMap::new(), done: BTreeMap::new(), busy: BTreeMap::new() }
     }
 
+    /// By what a connection knows the values of its Secrets again: under the key, so that the store, where it is kept, tells nothing of them.
+    pub fn mark(&self, connection: &ResourceKey, values: &[&Secret<Vec<u8>>]) -> String {
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(self.key.key.expose()) else { return String::new() };
+        mac.update(connection.to_string().as_bytes());
+        for value in values {
+            let value = value.expose();
+            mac.update(&(value.len() as u64).to_be_bytes());
+            mac.update(value);
+        }
+        crate::model::hex(&mac.finalize().into_bytes())
+    }
+
     /// What a Secret's value offers.
     pub fn offer(&mut self, resource: &ResourceKey, address: &CanonicalAddress, value: &Secret<Vec<u8>>, rules: Rules) -> Offer {
         let task = Task { fingerprint: self.key.fingerprint(address, value.expose()), rules };

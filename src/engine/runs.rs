@@ -53,8 +53,8 @@ pub struct RunEnded {
 
 impl RunEnded {
     /// One that was not written down. `concerned`: the guard may have let them pass before that.
-    fn for_nothing(connection: ResourceKey, concerned: Vec<CanonicalAddress>) -> Self {
-        Self { connection, came_to: CameTo::Nothing, concerned, heirs: Vec::new(), covered: Vec::new() }
+    fn for_nothing(connection: ResourceKey, came_to: CameTo, concerned: Vec<CanonicalAddress>) -> Self {
+        Self { connection, came_to, concerned, heirs: Vec::new(), covered: Vec::new() }
     }
 }
 
@@ -76,8 +76,10 @@ pub enum CameTo {
     Record(Box<RunRecord>, Phases),
     /// What waits for a yes was judged anew.
     Judged,
-    /// It could not be written down, or was cut short.
+    /// It could not be written down.
     Nothing,
+    /// Its resource is another one by now.
+    CutShort,
 }
 
 /// What runs, and what it brought.
@@ -116,6 +118,10 @@ impl<S: Surroundings> Engine<S> {
             }
             return;
         }
+        // What the last one could not write down is still to do, and would be begun again and again.
+        if matches!(begin, Begin::Due | Begin::Judge) && self.runs.again.contains_key(key) {
+            return;
+        }
         let Some(resource) = self.roster.get(key) else { return };
         let approve = resource.actions.0.get(&crate::plan::desired::Action::Approve).cloned();
         let Some(Declared::Connection(declared)) = resource.active() else { return };
@@ -140,7 +146,7 @@ impl<S: Surroundings> Engine<S> {
                     Ok(ended) => ended,
                     Err(error) => {
                         tracing::error!(%connection, %error, "a directory run broke");
-                        RunEnded::for_nothing(connection, Vec::new())
+                        RunEnded::for_nothing(connection, CameTo::Nothing, Vec::new())
                     }
                 };
             let _ = inbox.send(super::Input::RunEnded(Box::new(ended))).await;
@@ -150,7 +156,7 @@ impl<S: Surroundings> Engine<S> {
     /// What its Secrets say, if they can be had.
     fn credentials(&self, key: &ResourceKey, declared: &ConnectionDeclared) -> Option<Credentials> {
         let value = |secret: &SecretKey| match self.secrets.get(&(key.namespace.clone(), secret.name.clone())) {
-            Some(SecretView::Values { values, .. }) => values.get(&secret.key).cloned(),
+            Some(SecretView::Values(values)) => values.get(&secret.key).cloned(),
             _ => None,
         };
         let ca = match &declared.access.ca {
@@ -162,6 +168,7 @@ impl<S: Surroundings> Engine<S> {
 
     /// The resource is gone or frozen, or says something else: what runs for it ends at the next page.
     pub(super) fn end_run(&mut self, key: &ResourceKey) {
+        self.runs.again.remove(key);
         if let Some(running) = self.runs.running.get(key) {
             running.stop.cancel();
         }
@@ -179,7 +186,7 @@ impl<S: Surroundings> Engine<S> {
         let then = self.runs.running.remove(&ended.connection).and_then(|running| running.then);
         match &ended.came_to {
             CameTo::Nothing => drop(self.runs.again.insert(ended.connection.clone(), Instant::now() + AGAIN)),
-            CameTo::Judged => {}
+            CameTo::CutShort | CameTo::Judged => {}
             CameTo::Record(record, phases) => {
                 self.observer.directory_run(&ended.connection, record, phases);
                 if let Some(note) = verdict::completion(&ended.connection, record) {

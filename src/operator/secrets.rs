@@ -15,8 +15,8 @@ use crate::api::names::{READABLE_LABEL, READABLE_VALUE};
 use crate::engine::{Input, SecretView};
 use crate::model::Secret;
 
-/// Bytes of a value that are kept.
-const LONGEST: usize = 4_096;
+/// Bytes of a value that are kept: enough for a bundle of certificates, and more than any policy lets a password have.
+const LONGEST: usize = 65_536;
 /// Between two looks at a Secret that can't be looked up.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -151,11 +151,10 @@ impl Watcher {
             Event::Applied(object) => {
                 let name = object.metadata.name.clone().unwrap_or_default();
                 place.seen.insert(name.clone());
-                let version = object.metadata.resource_version.unwrap_or_default();
                 let data = object.data.unwrap_or_default();
-                // No password is so long; what else a Secret holds must not fill our memory. The rest is too long for any policy.
+                // What else a Secret holds must not fill our memory.
                 let values = data.into_iter().map(|(key, value)| (key, Secret::new(value.0.into_iter().take(LONGEST).collect()))).collect();
-                self.tell(&namespace, &name, SecretView::Values { values, version }).await;
+                self.tell(&namespace, &name, SecretView::Values(values)).await;
             }
             Event::Deleted(name) => {
                 // It may have only lost its label.

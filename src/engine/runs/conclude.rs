@@ -49,7 +49,7 @@ impl Run {
             }
             Err(error) => {
                 tracing::warn!(connection = %self.key, %error, "what waits for a yes could not be judged; it is tried again");
-                RunEnded::for_nothing(self.key, concerned)
+                RunEnded::for_nothing(self.key, CameTo::Nothing, concerned)
             }
         }
     }
@@ -147,8 +147,8 @@ impl Run {
             state.last_successful = Some(finished_at);
         }
         (state.last_run, state.generation) = (Some(record.clone()), self.generation);
-        if let SecretState::Ready(versions) = &self.declared.secrets {
-            state.secrets.clone_from(versions);
+        if let SecretState::Ready(secrets) = &self.declared.secrets {
+            state.secrets.clone_from(secrets);
         }
         let fresh = FRESH.max(self.declared.full_interval * 2);
         let conclusion = Conclusion {

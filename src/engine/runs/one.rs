@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
 use super::verdict::{Scope, Signless, completeness, is_unproved, missing};
-use super::{Chunk, RunEnded};
+use super::{CameTo, Chunk, RunEnded};
 use crate::directory::{self, Credentials, Gone, Page};
 use crate::engine::Input;
 use crate::model::{CanonicalAddress, DomainName, EntryId, ResourceKey, Signs};
@@ -78,16 +78,21 @@ impl Run {
             Ok(ended) => ended,
             Err(reason) => {
                 let connection = &self.key;
-                match reason {
-                    Break::Stopped => tracing::info!(%connection, "a directory run was cut short"),
+                let came_to = match reason {
+                    Break::Stopped => {
+                        tracing::info!(%connection, "a directory run was cut short");
+                        CameTo::CutShort
+                    }
                     Break::Store(error) => {
                         tracing::warn!(%connection, %error, "a directory run could not use the store; it is tried again");
+                        CameTo::Nothing
                     }
                     Break::Refused(reason) => {
                         tracing::warn!(%connection, reason, "a directory run could not be planned; it is tried again");
+                        CameTo::Nothing
                     }
-                }
-                RunEnded::for_nothing(self.key, concerned)
+                };
+                RunEnded::for_nothing(self.key, came_to, concerned)
             }
         }
     }
@@ -118,7 +123,9 @@ impl Run {
         // Nobody is told of who wants what another one had when that one gives it up (Y3), or may exchange now (L8): then all are read.
         let (approved, wanted) = if told { store.unfinished(&self.key).await? } else { (false, false) };
         let untold_of = self.all || approved || (wanted && progress.moves);
-        if !told || full_is_due || untold_of {
+        // Whom nobody let in for what changed nobody lets in for all.
+        let kept_out = told && read.server.is_empty();
+        if !kept_out && (!told || full_is_due || untold_of) {
             self.all(&mut progress, &mut state, &mut read, &frame).await?;
             // What the server did not tell although it told what changed is drift.
             if told && progress.untold > 0 {

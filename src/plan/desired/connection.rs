@@ -54,7 +54,7 @@ impl ConnectionDeclared {
 pub enum SecretState {
     #[default]
     Unread,
-    /// Their versions.
+    /// By what their values are known again.
     Ready(String),
     Refused(Violation),
 }

@@ -36,11 +36,11 @@ pub(in crate::plan) fn judge(w: &mut Working<'_>, resource: &Resource, declared:
         _ => ready(&row),
     };
     if let Some(declared) = declared
-        && let SecretState::Ready(versions) = &declared.secrets
+        && let SecretState::Ready(secrets) = &declared.secrets
         && !resource.deleting
         && !resource.suspended
     {
-        begin_what_is_due(w, resource, declared, versions, &row);
+        begin_what_is_due(w, resource, declared, secrets, &row);
     }
     let conditions = vec![leavers(&row, key), holders(&row, key), ending(w, &row, key)];
     let detail = ConnectionDetail {

@@ -14,7 +14,7 @@ pub struct ConnectionRow {
     pub last_run: Option<RunRecord>,
     /// Of which generation of its resource that was a run.
     pub generation: i64,
-    /// Of which versions of its Secrets.
+    /// By what the values of its Secrets then are known again.
     pub secrets: String,
     /// When the last run ended that saw everything (Y5).
     pub last_complete: Option<Timestamp>,

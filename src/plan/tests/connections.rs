@@ -189,14 +189,14 @@ fn c6_another_spec_is_tried_at_once_and_an_unchanged_one_when_its_interval_is_ov
 #[test]
 fn c6_another_secret_is_tried_at_once_where_the_last_one_opened_nothing() {
     let mut world = applied("");
-    set_secrets(&mut world, "1 1");
+    set_secrets(&mut world, "one");
     let generation = world.desired.resources[&key("DirectoryConnection/corp")].generation;
     let mut begins = |problem: Option<Reason>, read: u64| {
-        let mut row = ConnectionRow { generation, secrets: "1 1".to_owned(), ..ran(&world, problem.map(|reason| (reason, ""))) };
+        let mut row = ConnectionRow { generation, secrets: "one".to_owned(), ..ran(&world, problem.map(|reason| (reason, ""))) };
         row.last_run.as_mut().unwrap().counts.read = read;
         world.observed.connections.insert(("acme".to_owned(), "corp".to_owned()), row);
-        ["1 1", "2 1"].map(|versions| {
-            set_secrets(&mut world, versions);
+        ["one", "another"].map(|secrets| {
+            set_secrets(&mut world, secrets);
             plan(&world.desired, &world.observed, world.now).runs.len()
         })
     };
@@ -207,11 +207,11 @@ fn c6_another_secret_is_tried_at_once_where_the_last_one_opened_nothing() {
     assert_eq!(begins(Some(Reason::SizeLimitExceeded), 40), [0, 0]);
 }
 
-/// The versions of the Secrets that the connection reads.
-fn set_secrets(world: &mut World, versions: &str) {
+/// What the connection's Secrets say.
+fn set_secrets(world: &mut World, secrets: &str) {
     for resource in world.desired.resources.values_mut() {
         if let Ok(Declared::Connection(declared)) = &mut Arc::make_mut(resource).declared {
-            declared.secrets = SecretState::Ready(versions.to_owned());
+            declared.secrets = SecretState::Ready(secrets.to_owned());
         }
     }
 }
