@@ -13,7 +13,11 @@ fn person(name: &str, control: u32, addresses: &str) -> String {
 
 /// The connection and its Secrets: the first controller's authority and the second's.
 async fn connect(tenant: &Tenant, controllers: &[Samba; 2]) {
-    let authorities = controllers.iter().map(Samba::ca).collect::<String>().replace('\n', "\n      ");
+    // As large as bundles are: those that count come last.
+    let others = (0..12).map(|_| support::certificates::Authority::new("another authority").pem());
+    let authorities = others.chain(controllers.iter().map(Samba::ca)).collect::<String>();
+    assert!(authorities.len() > 4_096);
+    let authorities = authorities.replace('\n', "\n      ");
     let secret = format!(
         "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: corp-ldap, labels: {{mailroster.dev/readable: \"true\"}}}}\nstringData:\n  password: {PASSWORD}\n  ca: |\n      {authorities}\n"
     );

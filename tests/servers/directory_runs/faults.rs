@@ -169,6 +169,31 @@ async fn y10_a_run_over_which_the_store_became_an_older_copy_is_made_anew_and_re
     corp.tenant.until(DISABLED, &["u0@acme.example"]).await;
 }
 
+/// Of what it could not write down the controller would hear at once that it is still due.
+#[tokio::test]
+async fn y8_c11_a_run_that_could_not_be_written_down_is_begun_again_after_a_pause() {
+    let corp = Corp::new(FULL).await;
+    corp.tenant.ready("DirectoryConnection/corp").await;
+    let full =
+        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'no space left' USING ERRCODE = 'disk_full'; END$$;
+        CREATE TRIGGER full_disk BEFORE UPDATE ON mailroster.connection FOR EACH ROW EXECUTE FUNCTION full_disk()";
+    corp.tenant.database.execute(full).await;
+    corp.add("anna SMTP:anna@acme.example");
+    // Another spec is due from now on.
+    corp.tenant.apply(&format!("DirectoryConnection/corp {}", corp.spec("corp", &format!("{FULL}, pageSize: 500")))).await;
+    let failed = "a directory run could not use the store";
+    corp.tenant.logged(failed, 1).await;
+    // What else happens, its own plan included, does not begin another.
+    for n in 0..3 {
+        let address = format!("EmailAddress/e{n} {{address: e{n}@acme.example}}");
+        corp.tenant.apply(&address).await;
+        corp.tenant.ready(&address).await;
+    }
+    assert_eq!(corp.tenant.operator.log().matches(failed).count(), 1, "{}", corp.tenant.operator.tail());
+    corp.tenant.database.execute("DROP TRIGGER full_disk ON mailroster.connection").await;
+    corp.tenant.ready("DirectoryConnection/corp").await;
+}
+
 #[tokio::test]
 async fn p1_y9_a_secret_that_is_missing_or_without_its_label_is_named_and_a_run_begins_when_it_is_there() {
     let corp = Corp::without_connection().await;
