@@ -71,7 +71,9 @@ async fn begin(world: &mut World, restarting: bool) {
             ("kill the API server", Restore::StartApiServer)
         }
         6 => {
-            world.cluster.freeze_api_server().await;
+            let cluster = world.cluster;
+            cluster.freeze_api_server().await;
+            in_time(pause, move || async move { cluster.thaw_api_server().await });
             ("freeze the API server", Restore::ThawApiServer)
         }
         7 | 8 => {
@@ -79,7 +81,9 @@ async fn begin(world: &mut World, restarting: bool) {
             ("kill Postgres", Restore::StartPostgres)
         }
         9 => {
-            world.postgres.freeze().await;
+            let postgres = world.postgres;
+            postgres.freeze().await;
+            in_time(pause, move || async move { postgres.thaw().await });
             ("freeze Postgres", Restore::ThawPostgres)
         }
         10 => {
@@ -93,6 +97,14 @@ async fn begin(world: &mut World, restarting: bool) {
     };
     world.note(what, &format!("for {pause:?}"), &Ok(()));
     world.restores.push((Instant::now() + pause, restore));
+}
+
+/// Thaws in time, also while an action waits for an answer: a freeze three times as long costs the Lease.
+fn in_time<F: Future<Output = ()> + Send + 'static>(pause: Duration, thaw: impl FnOnce() -> F + Send + 'static) {
+    tokio::spawn(async move {
+        tokio::time::sleep(pause).await;
+        thaw().await;
+    });
 }
 
 async fn end(world: &mut World, restore: Restore) {

@@ -196,8 +196,9 @@ impl World {
 
     /// Something that must never be: told at once, for what went before is what explains it.
     pub fn see_wrong(&mut self, what: String) {
-        if self.wrong.insert(what.clone()) {
+        if !self.wrong.contains(&what) {
             println!("{:8.2} WRONG: {what}", self.began.elapsed().as_secs_f64());
+            self.wrong.insert(what);
         }
     }
 
