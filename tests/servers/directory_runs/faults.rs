@@ -172,7 +172,9 @@ async fn y10_a_run_over_which_the_store_became_an_older_copy_is_made_anew_and_re
 /// Of what it could not write down the controller would hear at once that it is still due.
 #[tokio::test]
 async fn y8_c11_a_run_that_could_not_be_written_down_is_begun_again_after_a_pause() {
-    let corp = Corp::new(FULL).await;
+    let corp = Corp::without_connection().await;
+    corp.add("bert SMTP:bert@acme.example");
+    corp.connect("corp", FULL).await;
     corp.tenant.ready("DirectoryConnection/corp").await;
     let full =
         "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'no space left' USING ERRCODE = 'disk_full'; END$$;
@@ -191,7 +193,7 @@ async fn y8_c11_a_run_that_could_not_be_written_down_is_begun_again_after_a_paus
     }
     assert_eq!(corp.tenant.operator.log().matches(failed).count(), 1, "{}", corp.tenant.operator.tail());
     corp.tenant.database.execute("DROP TRIGGER full_disk ON mailroster.connection").await;
-    corp.tenant.ready("DirectoryConnection/corp").await;
+    corp.store("SELECT state->'last_run'->>'read' FROM mailroster.connection", "2").await;
 }
 
 #[tokio::test]
