@@ -186,6 +186,10 @@ async fn y4_y5_check_directory_tells_limits_and_hidden_attributes() {
     let wrong = format!("{untold}, and changeDetection counts on it");
     tells(&office.check(&["corp"]).await, 1, &[&[wrong.as_str()][..], &remedy].concat());
 
+    office.connect(slapd, &base, "sync", &[]).await;
+    office.cluster.patch("DirectoryConnection", &office.namespace, "corp", &json!({"spec": {"pageSize": 10}})).await;
+    tells(&office.check(&["corp"]).await, 0, &["gives the 10 entries a page that are asked for"]);
+
     office.connect(slapd, &format!("ou=nowhere,{SUFFIX}"), "sync", &[]).await;
     tells(&office.check(&["corp"]).await, 1, &["BaseNotFound: ", "# BaseNotFound: Mend `spec.baseDN`"]);
 }

@@ -131,12 +131,39 @@ impl Slapd {
 
     /// Ends it in order and starts it again: it forgets what was deleted before.
     pub async fn restart(&self) {
+        self.stop().await;
+        self.start_again().await;
+    }
+
+    /// Keeps a copy of all that it has; it is restarted for it.
+    pub async fn back_up(&self) {
+        self.stop().await;
+        self.copy("db", "copy");
+        self.start_again().await;
+    }
+
+    /// Has again what it had when it was backed up, as if nothing had happened since.
+    pub async fn restore(&self) {
+        self.stop().await;
+        self.copy("copy", "db");
+        self.start_again().await;
+    }
+
+    async fn stop(&self) {
         let server = self.server.lock().await.take();
         if let Some(mut server) = server {
             server.signal("TERM");
             server.wait(START).await;
         }
-        self.start_again().await;
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let [from, to] = [from, to].map(|name| self.folder.join(name));
+        fs::create_dir_all(&to).expect("a folder");
+        for file in fs::read_dir(from).expect("the database") {
+            let file = file.expect("a file");
+            fs::copy(file.path(), to.join(file.file_name())).expect("copy a file");
+        }
     }
 
     /// The port of ldap://127.0.0.1.

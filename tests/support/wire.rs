@@ -1,4 +1,4 @@
-//! The wire to a server: a TCP proxy in front of its unix socket that is slow, silent or torn, as a test orders. It knows nothing of
+//! The wire to a server: a TCP proxy in front of its unix socket that is slow, silent, torn or garbled, as a test orders. It knows nothing of
 //! what it carries.
 //!
 //! Its tasks live in the runtime of the test that started it, and end with it.
@@ -34,6 +34,8 @@ struct Orders {
     forgotten: u64,
     /// The most that a connection carries before it is closed, in both directions together; 0: no limit. How much it is, chance decides.
     most_bytes: u64,
+    /// Of so many answers one comes with a bit turned over, where chance has it; 0: none.
+    garbled: u64,
 }
 
 impl Wire {
@@ -82,6 +84,11 @@ impl Wire {
     pub fn tear(&self, most_bytes: u64) {
         self.orders.send_modify(|orders| orders.most_bytes = most_bytes);
     }
+
+    /// From now on one of so many answers has a bit turned over; 0 ends it.
+    pub fn garble(&self, one_of: u64) {
+        self.orders.send_modify(|orders| orders.garbled = one_of);
+    }
 }
 
 async fn accept(listener: TcpListener, socket: PathBuf, orders: watch::Receiver<Orders>, opened: Arc<AtomicU64>) {
@@ -128,11 +135,21 @@ async fn carry(client: TcpStream, server: UnixStream, number: u64, left: u64, or
     };
     let answers = async {
         let mut buffer = vec![0; CHUNK];
+        let mut dice = Dice::with_seed(number);
         while from_server.readable().await.is_ok() {
             passage(number, orders.clone()).await;
             match from_server.try_read(&mut buffer) {
                 Ok(0) => return,
-                Ok(read) if !pass(&buffer[..read], &left, &mut to_client).await => return,
+                Ok(read) => {
+                    let one_of = orders.borrow().garbled;
+                    if one_of > 0 && dice.below(one_of) == 0 {
+                        let place = usize::try_from(dice.below(read as u64)).expect("within the answer");
+                        buffer[place] ^= 1 << dice.below(8);
+                    }
+                    if !pass(&buffer[..read], &left, &mut to_client).await {
+                        return;
+                    }
+                }
                 Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return,
                 _ => {}
             }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use mailroster::directory;
-use mailroster::model::{Access, DirectoryType};
+use mailroster::directory::{self, Credentials};
+use mailroster::model::{Access, DirectoryType, TlsMode};
 use mailroster::plan::reason::Reason;
 use tokio::sync::mpsc;
 
@@ -84,6 +84,30 @@ async fn y5_torn_anywhere_a_read_is_complete_only_when_all_came() {
         }
     }
     assert!(torn > 10, "only {torn} were torn");
+}
+
+/// In clear text nobody can know that a value is another one; under TLS what came is what was sent.
+#[tokio::test]
+async fn y5_garbled_anywhere_a_read_ends_and_under_tls_it_is_complete_only_when_all_came() {
+    let tree = Tree::new().await;
+    tree.add_people(PEOPLE);
+    let wire = Wire::start(&tree.slapd.socket()).await;
+    let clear = Access { servers: vec![server(wire.port())], timeout: Duration::from_secs(1), ..tree.access() };
+    let private = Access { tls: TlsMode::StartTls, server_name: Some("ldap.corp.test".to_owned()), ..clear.clone() };
+    let trusting = Credentials { ca: Some(tree.slapd.ca().into_bytes()), ..credentials() };
+    read_with(&private, &trusting, async |_| {}).await.is_complete(PEOPLE);
+    wire.garble(8);
+    let mut refused = 0;
+    for _ in 0..scale(20, 300) {
+        let outcome = read(&clear).await;
+        assert!(outcome.entries.len() <= PEOPLE);
+        let outcome = read_with(&private, &trusting, async |_| {}).await;
+        match &outcome.ending.complete {
+            Ok(_) => outcome.is_complete(PEOPLE),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 5, "only {refused} were garbled");
 }
 
 #[tokio::test]
@@ -180,4 +204,14 @@ async fn y8_a_hostile_server_ends_its_own_read_and_nothing_else() {
         let outcome = read(&scripted_access(port)).await;
         outcome.fails(Reason::ConnectionLost, "sent what is no LDAP");
     }
+}
+
+#[tokio::test]
+async fn y4_a_user_of_active_directory_without_user_account_control_makes_the_read_incomplete() {
+    let user = entry(3, "CN=u,DC=corp", &[("objectGUID", &["0123456789abcdef"]), ("objectClass", &["user"]), ("mail", &["u@x.example"])]);
+    // Behind the bind the server is asked who it is.
+    let (port, _served) = scripted(vec![bind_success(), search_done(2, 0), [user, search_done(3, 0)].concat()]).await;
+    let mut access = Access { directory: DirectoryType::ActiveDirectory, ..scripted_access(port) };
+    access.attributes.id = "objectGUID".to_owned();
+    read(&access).await.fails(Reason::AttributesHidden, "userAccountControl can't be read of 1 entries");
 }

@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 
-use super::scripted::{result, scripted};
+use super::scripted::{bind_success, result, scripted, search_done};
 use super::{Outcome, Tree, account, credentials, read, read_with, server};
 use crate::support::certificates::Authority;
 use crate::support::process::free_ports;
@@ -130,6 +130,14 @@ async fn y5_the_next_server_answers_where_one_is_no_use() {
     let outcome = read(&access).await;
     outcome.is_complete(12);
     assert_eq!(outcome.ending.server, format!("ldap://127.0.0.1:{}", good.port));
+
+    // Also where it is found out late: the one takes the bind, and is busy then.
+    let (busy, _served) = scripted(vec![bind_success(), search_done(2, 0), search_done(3, 51)]).await;
+    let late = Access { servers: vec![server(busy), good.clone()], ..access.clone() };
+    read(&late).await.is_complete(12);
+    let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mute = Access { tls: TlsMode::Ldaps, servers: vec![server(held.local_addr().unwrap().port())], ..access.clone() };
+    read_as(&mute, &trusting(&tree.slapd.ca())).await.fails(Reason::DirectoryUnreachable, "connecting took longer than 1 s");
 
     // When none is, each is named, and a refused bind says most.
     let access = Access { servers: vec![server(closed), good], bind_dn: account("nobody"), ..access };

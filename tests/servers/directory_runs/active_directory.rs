@@ -96,4 +96,19 @@ async fn y2_y4_of_active_directory_come_people_rooms_shared_mailboxes_contacts_p
     assert_eq!(tenant.rows("SELECT login FROM gateway.credential_v1").await, Vec::<String>::new());
     tenant.condition("EmailAddress/room", "Disabled", "True DirectoryDisabled").await;
     tenant.condition("EmailAddress/room", "MailAccepted", "True Accepted").await;
+
+    // `sync` is not shown who was deleted: nobody is missing before all are read.
+    samba.modify(&format!("dn: CN=contact,{base}\nchangetype: delete\n"));
+    let last = "SELECT state->'last_run'->>'started_at' FROM mailroster.connection";
+    let before = tenant.database.text(last).await;
+    tenant.annotate("DirectoryConnection/corp", "requestedAt", "deleted").await;
+    let increment = "SELECT state->'last_run'->>'mode', state->'last_run'->>'missing' FROM mailroster.connection";
+    support::eventually(support::wait::PATIENCE, "another run", async || {
+        let now = tenant.database.text(last).await;
+        if now == before { Err(now) } else { Ok(()) }
+    })
+    .await;
+    assert_eq!(tenant.rows(increment).await, ["UpdateSequenceNumber,0"]);
+    tenant.cluster.patch("DirectoryConnection", &tenant.namespace, "corp", &json!({"spec": {"changeDetection": "Full"}})).await;
+    tenant.until(increment, &["Full,1"]).await;
 }

@@ -3,7 +3,7 @@
 use super::corp::{Corp, FULL};
 use crate::outage;
 use crate::support::wait::PATIENCE;
-use crate::support::{Operator, Slapd, eventually, folder, slapd};
+use crate::support::{Operator, Slapd, Wire, eventually, folder, slapd};
 use crate::tenant::{LONG, Tenant};
 
 const COUNT: &str = "SELECT count(*) FROM mailroster.address";
@@ -64,6 +64,70 @@ async fn y5_a_server_killed_in_mid_run_loses_nobody_and_the_next_run_brings_the_
     assert_eq!((&run["complete"], &run["read"], &run["missing"]), (&true.into(), &3_000.into(), &0.into()), "{so_far}: {run}");
     corp.store(COUNT, "6000").await;
     corp.tenant.reasons("DirectoryConnection/corp Succeeded").await;
+}
+
+#[tokio::test]
+async fn y5_reads_torn_anywhere_miss_nobody_of_those_who_are_known() {
+    let (slapd, base) = own_slapd("directory-torn", 1_000).await;
+    let wire = Wire::start(&slapd.socket()).await;
+    let tenant = Tenant::start().await;
+    domain(&tenant).await;
+    let corp = Corp::at(tenant, slapd, base);
+    corp.connect("corp", &format!("{FULL}, pageSize: 50, urls: ['ldap://127.0.0.1:{}']", wire.port())).await;
+    corp.tenant.long(COUNT, "2000").await;
+    corp.tenant.ready("DirectoryConnection/corp").await;
+    corp.remove("u0");
+    // Less than all of it takes.
+    wire.tear(64 << 10);
+    for _ in 0..10 {
+        let run = corp.run().await;
+        assert_eq!((&run["complete"], &run["missing"]), (&false.into(), &0.into()), "{run}");
+    }
+    corp.store("SELECT count(*) FROM mailroster.leaver", "0").await;
+    wire.tear(0);
+    assert_eq!(corp.run().await["missing"], 1);
+}
+
+#[tokio::test]
+async fn y5_a_controller_told_to_end_in_mid_run_leaves_nothing_half_done_and_the_next_one_brings_the_rest() {
+    let (slapd, base) = own_slapd("directory-of-one-told-to-end", 3_000).await;
+    let tenant = Tenant::start().await;
+    domain(&tenant).await;
+    let mut corp = Corp::at(tenant, slapd, base);
+    corp.connect("corp", "pageSize: 50").await;
+    under_way(&corp.tenant, 400).await;
+    let settings = corp.tenant.operator.settings();
+    assert!(corp.tenant.operator.terminate().await.success());
+    let halves =
+        "SELECT count(*) FROM mailroster.address a WHERE is_alias AND NOT EXISTS (SELECT FROM mailroster.link l WHERE l.alias_id = a.id)";
+    corp.store(halves, "0").await;
+    assert_ne!(corp.tenant.database.text(COUNT).await, "6000", "the run was over before");
+    corp.tenant.operator = Operator::start_with(settings).await;
+    corp.tenant.long(COUNT, "6000").await;
+    corp.tenant.ready("DirectoryConnection/corp").await;
+    corp.tenant.nothing_was_done_twice().await;
+}
+
+#[tokio::test]
+async fn y8_a_connection_has_one_run_at_a_time_and_what_is_asked_for_meanwhile_is_one_more() {
+    let (slapd, base) = own_slapd("directory-asked-often", 2_000).await;
+    let tenant = Tenant::start().await;
+    domain(&tenant).await;
+    let corp = Corp::at(tenant, slapd, base);
+    corp.connect("corp", &format!("{FULL}, pageSize: 50")).await;
+    under_way(&corp.tenant, 200).await;
+    for token in ["a", "b", "c"] {
+        corp.tenant.annotate("DirectoryConnection/corp", "requestedAt", token).await;
+    }
+    let status = corp.tenant.status("DirectoryConnection/corp", "the last request is seen, and a second run ended", |status| {
+        status["lastHandled"]["requestedAt"] == "c" && status["lastRun"]["unchanged"] == 2_000
+    });
+    status.await;
+    let runs = format!(
+        "mailroster_directory_run_duration_seconds_count{{namespace=\"{}\",connection=\"corp\",phase=\"reading\"}}",
+        corp.tenant.namespace
+    );
+    assert_eq!(corp.tenant.operator.metric(&runs).await, Some(2.0));
 }
 
 #[tokio::test]

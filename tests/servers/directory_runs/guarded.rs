@@ -105,3 +105,25 @@ async fn y7_accounts_that_the_directory_disables_are_shut_at_once_however_many_a
     corp.run().await;
     corp.store(SHUT, "10").await;
 }
+
+#[tokio::test]
+async fn y7_five_of_eight_and_a_few_at_each_of_ten_runs_are_held_and_their_mail_flows_on() {
+    for (all, at_once, runs, shut) in [(8, 5, 1, "0"), (200, 12, 10, "12")] {
+        let corp = Corp::without_connection().await;
+        corp.tenant.apply("InternalDomain/acme {domain: acme.example, recipientValidation: Directory}").await;
+        corp.add(&people(all));
+        corp.connect("corp", "").await;
+        corp.run().await;
+        for run in 0..runs {
+            leave(&corp, run * at_once..(run + 1) * at_once).await;
+        }
+        corp.tenant.condition("DirectoryConnection/corp", "DeletionsHeld", "True MassDeletion").await;
+        corp.store(SHUT, shut).await;
+        corp.store("SELECT count(*) FROM gateway.recipient_v1 WHERE domain = 'acme.example' AND kind = 'mailbox'", &all.to_string()).await;
+        corp.store(
+            "SELECT count(*) FROM mailroster.address WHERE gateway.recipient_action_v1(canonical) IS NOT NULL AND origin = 'Directory'",
+            "0",
+        )
+        .await;
+    }
+}

@@ -127,3 +127,52 @@ async fn y9_a_wrong_password_says_so_without_saying_it() {
     corp.set_password("corp", slapd::PASSWORD).await;
     corp.tenant.reasons("DirectoryConnection/corp Succeeded").await;
 }
+
+/// Somebody is missing, and each run that can't see everything says why and misses nobody.
+#[tokio::test]
+async fn y5_nothing_follows_from_absence_whatever_keeps_a_run_from_seeing_everything() {
+    let corp = Corp::without_connection().await;
+    corp.add(&people(0..30));
+    corp.connect("corp", FULL).await;
+    corp.tenant.ready("DirectoryConnection/corp").await;
+    let attic = corp.slapd.fresh_base();
+    let results = |name: &str| format!("baseDN: 'cn={name},ou=results,{}'", slapd::SUFFIX);
+    let bind = |name: &str| {
+        format!("pageSize: 10, bind: {{dn: 'cn={name},{}', passwordSecretRef: {{name: corp-ldap, key: password}}}}", slapd::SUFFIX)
+    };
+    let causes = [
+        (results("timelimit"), "TimeLimitExceeded"),
+        (results("busy"), "DirectoryBusy"),
+        (results("noaccess"), "SearchRefused"),
+        (results("gone"), "ConnectionLost"),
+        (format!("baseDN: 'ou=nowhere,{}'", slapd::SUFFIX), "BaseNotFound"),
+        (bind("limited"), "SizeLimitExceeded"),
+        (bind("dim"), "AttributesHidden"),
+        (bind("faceless"), "AttributesHidden"),
+        (bind("stranger"), "BindRefused"),
+    ];
+    for (more, reason) in causes {
+        corp.hide("u0", &attic);
+        corp.tenant.apply(&format!("DirectoryConnection/corp {}", corp.spec("corp", &format!("{FULL}, {more}")))).await;
+        corp.tenant.reasons(&format!("DirectoryConnection/corp {reason}")).await;
+        for _ in 0..3 {
+            let run = corp.run().await;
+            assert_eq!((&run["complete"], &run["missing"], &run["problem"]["reason"]), (&false.into(), &0.into(), &reason.into()), "{run}");
+        }
+        corp.store("SELECT count(*) FROM mailroster.leaver", "0").await;
+        corp.store(THERE, "30").await;
+        // The next one that sees everything misses whom there is to miss.
+        corp.tenant.apply(&format!("DirectoryConnection/corp {}", corp.spec("corp", FULL))).await;
+        corp.tenant.status("DirectoryConnection/corp", "a run that misses one", |status| status["lastRun"]["missing"] == 1).await;
+        corp.show("u0", &attic);
+        assert_eq!(corp.run().await["missing"], 0, "{reason}");
+    }
+    // A base one level down, and rights to less: other views of the directory.
+    corp.slapd.add(&format!("dn: ou=below,{0}\nobjectClass: organizationalUnit\nou: below\n\ndn: cn=b,ou=below,{0}\nobjectClass: user\ncn: b\nsn: x\nproxyAddresses: SMTP:b@acme.example\n", corp.base));
+    for more in [format!("baseDN: 'ou=below,{}'", corp.base), bind("narrow")] {
+        corp.tenant.apply(&format!("DirectoryConnection/corp {}", corp.spec("corp", &format!("{FULL}, {more}")))).await;
+        corp.tenant.reasons("DirectoryConnection/corp ScopeChanged").await;
+        corp.store("SELECT count(*) FROM mailroster.leaver", "0").await;
+        corp.store(THERE, "31").await;
+    }
+}

@@ -114,8 +114,19 @@ async fn l8_two_who_exchange_addresses_keep_them_until_somebody_says_yes() {
     corp.store(HELPS, "anna@acme.example").await;
     let names = "SELECT string_agg(canonical || ' ' || global_name, ', ' ORDER BY canonical) FROM mailroster.address WHERE canonical ~ '^(anna|bert)@'";
     corp.store(names, "anna@acme.example anna, bert@acme.example bert").await;
-    // Another run changes nothing of that, and neither does the other plan's hash.
+    // Another run changes nothing of that.
     corp.run().await;
+    corp.store(names, "anna@acme.example anna, bert@acme.example bert").await;
+    // Nor does a yes to the other plan (Y1).
+    let guard = "deletionGuard: {maxPercent: 0, minCount: 0}";
+    corp.tenant.apply(&format!("DirectoryConnection/corp {}", corp.spec("corp", guard))).await;
+    corp.remove("carl");
+    corp.remove("dora");
+    corp.run().await;
+    corp.approve("corp", "heldPlan", 2).await;
+    corp.tenant.condition("DirectoryConnection/corp", "DeletionsHeld", "False NothingHeld").await;
+    corp.run().await;
+    corp.tenant.condition("DirectoryConnection/corp", "HolderChanged", "True AddressesExchanged").await;
     corp.store(names, "anna@acme.example anna, bert@acme.example bert").await;
     lock(&corp, "anna@acme.example").await;
     corp.approve("corp", "heldHolders", 2).await;

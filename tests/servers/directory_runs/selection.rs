@@ -56,6 +56,31 @@ async fn y2_y3_only_addresses_in_the_selected_domains_are_brought_and_entries_wi
 }
 
 #[tokio::test]
+async fn y5_y7_a_domain_taken_out_of_the_connection_takes_nobody_away() {
+    let corp = two_domains().await;
+    corp.connect("corp", FULL).await;
+    corp.tenant.ready("DirectoryConnection/corp").await;
+    let accepted = "SELECT count(*) FROM gateway.recipient_v1 WHERE domain IN ('acme.example', 'acme.test')";
+    let before = corp.tenant.database.text(accepted).await;
+    corp.tenant.apply(&format!("DirectoryConnection/corp {}", corp.spec("corp", &format!("{FULL}, domains: [acme.example]")))).await;
+    corp.tenant.reasons("DirectoryConnection/corp ScopeChanged").await;
+    corp.store("SELECT count(*) FROM mailroster.address WHERE directory_missing", "0").await;
+    // Of so few more than half are beyond any guard.
+    for _ in 0..3 {
+        corp.run().await;
+    }
+    corp.tenant.condition("DirectoryConnection/corp", "DeletionsHeld", "True MassDeletion").await;
+    corp.store("SELECT count(*) FROM mailroster.address WHERE directory_missing", "0").await;
+    corp.store(accepted, &before).await;
+    corp.tenant.apply(&format!("DirectoryConnection/corp {}", corp.spec("corp", FULL))).await;
+    for _ in 0..2 {
+        corp.run().await;
+    }
+    corp.tenant.condition("DirectoryConnection/corp", "DeletionsHeld", "False NothingHeld").await;
+    corp.store("SELECT count(*) FROM mailroster.leaver", "0").await;
+}
+
+#[tokio::test]
 async fn y2_without_linking_further_addresses_are_left_out_and_with_it_they_come() {
     let corp = Corp::without_connection().await;
     let link = |yes: bool| format!("{FULL}, linkAliases: {yes}");

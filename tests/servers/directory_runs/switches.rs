@@ -78,3 +78,36 @@ async fn y11_from_a_replica_that_lags_behind_only_additions_and_disables_are_tak
     assert_eq!(run["mode"], "SyncRepl", "{run}");
     assert_eq!(corp.tenant.rows(&format!("SELECT line FROM ({STORE}) s ORDER BY line")).await, before);
 }
+
+#[tokio::test]
+async fn y11_a_server_that_was_restored_is_one_that_lags_behind_itself() {
+    let base = format!("ou=restored,{}", slapd::SUFFIX);
+    let server = replica("restored", &base).await;
+    let tenant = Tenant::with("InternalDomain/acme {domain: acme.example}").await;
+    let corp = Corp::at(tenant, server, base);
+    corp.connect("corp", "").await;
+    corp.tenant.ready("DirectoryConnection/corp").await;
+    server.back_up().await;
+    corp.add("dora SMTP:dora@acme.example");
+    server.modify(&format!("dn: {}\nchangetype: modify\nreplace: userAccountControl\nuserAccountControl: 514\n", corp.dn("carl")));
+    let run = corp.run().await;
+    assert_eq!((&run["mode"], &run["created"], &run["disabled"]), (&"SyncRepl".into(), &1.into(), &1.into()), "{run}");
+    let known = "SELECT string_agg(canonical || CASE WHEN directory_disabled THEN ' disabled' ELSE '' END, ', ' ORDER BY canonical) FROM mailroster.address WHERE NOT is_alias";
+    let all = "anna@acme.example, bert@acme.example, carl@acme.example disabled, dora@acme.example";
+    corp.store(known, all).await;
+
+    server.restore().await;
+    let run = corp.run().await;
+    assert_eq!(
+        (&run["complete"], &run["problem"]["reason"], &run["missing"], &run["enabled"]),
+        (&false.into(), &"ServerSwitched".into(), &0.into(), &0.into()),
+        "{run}"
+    );
+    corp.store(known, all).await;
+    // The second one that agrees is believed; from then on it tells what changed.
+    let run = corp.run().await;
+    assert_eq!((&run["complete"], &run["missing"], &run["enabled"]), (&true.into(), &1.into(), &1.into()), "{run}");
+    corp.add("emil SMTP:emil@acme.example");
+    let run = corp.run().await;
+    assert_eq!((&run["mode"], &run["created"]), (&"SyncRepl".into(), &1.into()), "{run}");
+}
