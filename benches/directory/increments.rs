@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::report::{Row, median};
+use crate::report::{Row, median, milliseconds};
 use crate::source::{ALL, Source};
 use crate::stage::Stage;
+use crate::support::folder;
 use crate::support::postgres::Postgres;
-use crate::support::{self, folder};
 
 const RUNS: usize = 5;
 const CHANGES: usize = 100;
@@ -52,7 +52,7 @@ pub async fn of(stage: &mut Stage, source: &Source, what: &str, mechanism: &str)
 pub async fn of_few(postgres: &Postgres) -> Vec<Row> {
     let slapd = Source::open_ldap(&folder::own("small"), SMALL).await;
     let mut rows = of_fresh(postgres, &slapd, &format!("{SMALL} users"), "SyncRepl").await;
-    if support::may_have_samba() {
+    if rustix::process::geteuid().is_root() {
         let samba = Source::active_directory(&folder::own("controller"), SMALL).await;
         rows.extend(of_fresh(postgres, &samba, &format!("{SMALL} users of a Samba domain controller"), "UpdateSequenceNumber").await);
     }
@@ -63,8 +63,4 @@ async fn of_fresh(postgres: &Postgres, source: &Source, what: &str, mechanism: &
     let mut stage = Stage::set(postgres).await;
     stage.first_run(source, ALL, async || tokio::time::sleep(Duration::from_millis(100)).await).await;
     of(&mut stage, source, what, mechanism).await
-}
-
-fn milliseconds(duration: Duration) -> String {
-    format!("{:.1} ms", duration.as_secs_f64() * 1e3)
 }

@@ -244,8 +244,8 @@ pub enum TlsMode {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct DirectoryBind {
-    /// The distinguished name of the account, at most 1024 characters; Active Directory also takes `sync@corp.example`.
-    /// Example: `cn=sync,dc=corp,dc=example`.
+    /// The distinguished name of the account, at most 1024 characters; Active Directory also takes
+    /// `sync@corp.example` and `CORP\sync`. Example: `cn=sync,dc=corp,dc=example`.
     #[schemars(length(min = 1, max = 1024))]
     pub dn: String,
 

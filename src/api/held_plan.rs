@@ -3,7 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-/// Removals that were too many to be done unasked. Release exactly these with
+/// What waits for a yes: removals that were too many to be done unasked, or new holders and exchanges of addresses. Release exactly these with
 /// `kubectl annotate ... mailroster.dev/approve=HASH`.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
@@ -12,7 +12,7 @@ pub struct HeldPlan {
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub hash: String,
-    /// How many removals the plan has.
+    /// How many lines the plan has.
     #[serde(default)]
     pub count: i64,
     /// The first of its lines, at most 10, each an action and its subject: `Purge`, `Shut` or `Unlink` and an address on an

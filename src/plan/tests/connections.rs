@@ -187,6 +187,24 @@ fn c6_another_spec_is_tried_at_once_and_an_unchanged_one_when_its_interval_is_ov
 }
 
 #[test]
+fn y8_each_connection_begins_at_a_place_of_its_own_within_a_tenth_of_its_interval() {
+    let mut world = World::new();
+    let names: Vec<_> = (0..100).map(|n| format!("c{n}")).collect();
+    let resources: String = names.iter().map(|name| format!("DirectoryConnection/{name}: {{{SPEC}, interval: 100m}}\n")).collect();
+    world.apply(&resources);
+    for name in &names {
+        let generation = world.desired.resources[&key(&format!("DirectoryConnection/{name}"))].generation;
+        let row = ConnectionRow { generation, ..ran(&world, None) };
+        world.observed.connections.insert(("acme".to_owned(), name.clone()), row);
+    }
+    let plan = plan(&world.desired, &world.observed, world.now);
+    let after: Vec<_> = plan.moments.iter().map(|(at, _)| at.duration_since(world.now).as_secs()).collect();
+    assert_eq!((after.len(), plan.runs.len()), (100, 0));
+    assert!(after.iter().all(|seconds| (6_000..=6_600).contains(seconds)), "{after:?}");
+    assert!(after.iter().collect::<std::collections::BTreeSet<_>>().len() > 50, "{after:?}");
+}
+
+#[test]
 fn c6_another_secret_is_tried_at_once_where_the_last_one_opened_nothing() {
     let mut world = applied("");
     set_secrets(&mut world, "one");
