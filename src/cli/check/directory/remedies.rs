@@ -53,10 +53,10 @@ pub(crate) fn of(reason: Reason) -> Option<&'static str> {
             "Nothing, if it passes: the next run comes by itself. A second server in `spec.urls` is asked when the first is busy."
         }
         Reason::BindRefused => {
-            "The message has what the server said. Put the right password into the Secret, without a line end; or have the account enabled, unlocked, its password renewed."
+            "The message has what the server said. Put the right password into the Secret, without a line end: it is tried at once. Or have the account enabled, unlocked, its password renewed, and ask for a run with `requestedAt`."
         }
         Reason::TlsFailed => {
-            "Give the authority of the server's certificate by `tls.caSecretRef`, its name by `tls.serverName` where that is not the host's, or have the certificate renewed. There is no way around the check."
+            "Give the authority of the server's certificate by `tls.caSecretRef`, its name by `tls.serverName` where that is not the host's, or have the certificate renewed. Another Secret or spec is tried at once. There is no way around the check."
         }
         Reason::BaseNotFound => "Mend `spec.baseDN`, or give the account the right to see that entry: what may not be seen is not there.",
         Reason::SearchRefused => "The message has what the server said. Give the account the right to search and read below `spec.baseDN`.",
