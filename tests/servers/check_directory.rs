@@ -208,6 +208,7 @@ async fn y7_check_directory_tells_whether_a_domain_controller_shows_who_was_dele
         0,
         &[
             "takes the bind as sync@corp.test",
+            "the domain DC=child,DC=corp,DC=test is not read; it needs a connection of its own",
             "shows all there is: 1 entries, 1 mailboxes (0 disabled) and 0 lists",
             "hides who was deleted: that is known by the full read every 24h",
             "dsacls \"CN=Deleted Objects,DC=corp,DC=example\" /G CORP\\mailroster:LCRP",

@@ -29,9 +29,12 @@ pub struct Samba {
 }
 
 impl Samba {
-    /// Makes the domain in `folder`/samba and starts its controller, with an ordinary user `sync`.
+    /// Makes the domain in `folder`/samba and starts its controller, with an ordinary user `sync`. The forest has a second domain below it, whose
+    /// controllers are elsewhere.
     pub async fn start(folder: &Path) -> Self {
         let samba = Self::provisioned(folder.join("samba"), 0);
+        let database = samba.folder.join("private/sam.ldb").display().to_string();
+        run("ldbadd", &["-H", &database, "--controls=relax:0"], &child_domain());
         samba.launch().await;
         samba.add(&exchange_classes());
         samba.modify("dn:\nchangetype: modify\nadd: schemaUpdateNow\nschemaUpdateNow: 1\n");
@@ -130,6 +133,14 @@ impl Samba {
         let url = format!("ldaps://{}", self.address);
         run(program, &["-x", "-H", &url, "-D", "administrator@corp.test", "-w", ADMINISTRATOR_PASSWORD], ldif);
     }
+}
+
+/// What a forest knows of the domain `child.corp.test`. Over LDAP nobody may say so: only a controller that joins.
+fn child_domain() -> String {
+    format!(
+        "dn: CN=CHILD,CN=Partitions,CN=Configuration,{SUFFIX}\nobjectClass: top\nobjectClass: crossRef\nnCName: DC=child,{SUFFIX}\n\
+         dnsRoot: child.corp.test\nnETBIOSName: CHILD\nsystemFlags: 3\n"
+    )
 }
 
 /// Classes that a domain has with Exchange alone, as far as tests need them, under numbers that are for examples (RFC 5612).

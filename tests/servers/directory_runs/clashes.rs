@@ -155,3 +155,32 @@ async fn l4_a_declared_link_beats_the_directorys_and_both_say_so_and_a_mailbox_n
     corp.tenant.quiet(&["Unlink desk@acme.example"]).await;
     corp.store("SELECT primary_address FROM gateway.alias_v1 WHERE alias = 'desk@acme.example'", "anna@acme.example").await;
 }
+
+/// Whoever may write into a directory can't stop a run, fill the store or the status, or say something to whoever reads a terminal.
+#[tokio::test]
+async fn y3_y9_hostile_values_stop_no_run_and_reach_neither_store_nor_status() {
+    let corp = Corp::without_connection().await;
+    let huge = format!("proxyAddresses: smtp:{}@acme.example\nproxyAddresses: SMTP:huge@acme.example", "a".repeat(1 << 20));
+    let many: String = (0..3_000).map(|number| format!("proxyAddresses: smtp:m{number}@acme.example\n")).collect();
+    let users = [
+        ("huge", huge.as_str()),
+        ("star", "proxyAddresses: smtp:*)(uid=*))(|(uid=*@acme.example\nproxyAddresses: SMTP:star@acme.example"),
+        ("quote", "proxyAddresses: smtp:a';DROP TABLE mailroster.address;--@acme.example\nproxyAddresses: SMTP:quote@acme.example"),
+        // In Base64, a line end and the escape character; and a name with a NUL in it.
+        ("control", "proxyAddresses:: U01UUDphChtbMzFtYkBhY21lLmV4YW1wbGU=\nmail: control@acme.example\ndisplayName:: QQBC"),
+        ("many", many.as_str()),
+    ];
+    let entry = |(name, lines): (&str, &str)| format!("dn: {}\nobjectClass: user\ncn: {name}\nsn: x\n{lines}\n\n", corp.dn(name));
+    corp.slapd.add(&users.map(entry).concat());
+    corp.connect("corp", &format!("{FULL}, attributes: {{aliases: proxyAddresses, displayName: displayName}}")).await;
+    corp.tenant.ready("DirectoryConnection/corp").await;
+    let run = corp.run().await;
+    assert_eq!((&run["complete"], &run["read"], &run["reported"]), (&true.into(), &5.into(), &4.into()), "{run}");
+    let status = corp.tenant.get("DirectoryConnection/corp").await.expect("it")["status"].to_string();
+    assert!(status.len() < 20_000 && !status.contains("\\u001b") && !status.contains("\\u0000"), "{status}");
+    let mailboxes =
+        "SELECT string_agg(canonical, ' ' ORDER BY canonical) FROM mailroster.address WHERE NOT is_alias AND canonical !~ '^m[0-9]'";
+    corp.store(mailboxes, "control@acme.example huge@acme.example quote@acme.example star@acme.example").await;
+    // The first of many is the address, the rest are its aliases.
+    corp.store("SELECT count(*) FROM mailroster.link", "2999").await;
+}

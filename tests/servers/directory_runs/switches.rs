@@ -82,7 +82,7 @@ async fn y11_from_a_replica_that_lags_behind_only_additions_and_disables_are_tak
 #[tokio::test]
 async fn y11_a_server_that_was_restored_is_one_that_lags_behind_itself() {
     let base = format!("ou=restored,{}", slapd::SUFFIX);
-    let server = replica("restored", &base).await;
+    let server = replica("restored-directory", &base).await;
     let tenant = Tenant::with("InternalDomain/acme {domain: acme.example}").await;
     let corp = Corp::at(tenant, server, base);
     corp.connect("corp", "").await;
