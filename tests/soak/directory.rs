@@ -123,11 +123,13 @@ impl Directory {
         format!("{sort}{}", self.next)
     }
 
-    fn hire_anybody(&mut self, aliases: u64) {
+    /// Somebody new; gives the name.
+    fn hire_anybody(&mut self, aliases: u64) -> String {
         let name = self.fresh('p');
         let mut person = Person::new(name.clone());
         person.addresses.extend((0..aliases).map(|_| self.fresh('q')));
-        self.hire(name, person);
+        self.hire(name.clone(), person);
+        name
     }
 
     fn fire(&mut self, name: &str) -> Option<Person> {
@@ -173,8 +175,8 @@ impl Directory {
         let who = self.anybody(dice);
         match dice.below(14) {
             0 | 1 if self.people.len() < 2 * PEOPLE => {
-                self.hire_anybody(dice.below(3));
-                format!("{PEOPLE} people and one more: p{}", self.next)
+                let name = self.hire_anybody(dice.below(3));
+                format!("{name} is new")
             }
             2 if self.people.len() > PEOPLE / 2 => {
                 self.fire(&who);
@@ -300,7 +302,7 @@ pub async fn one(world: &mut World) {
             ("request a run", directory.token.clone())
         }
         _ => {
-            // A typo in the filter; a person who finds it; a run less; a hand that stops all.
+            // Another filter, at times with a typo; other rules for leavers, another guard; at times it is suspended.
             let mut spec = directory.spec(if percent(dice, 30) { SOME } else { EVERYBODY });
             spec["changeDetection"] = json!(pick(dice, &["Auto", "Auto", "Full"]));
             spec["leavers"] =
