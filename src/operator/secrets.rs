@@ -15,8 +15,6 @@ use crate::api::names::{READABLE_LABEL, READABLE_VALUE};
 use crate::engine::{Input, SecretView};
 use crate::model::Secret;
 
-/// Bytes of a value that are kept: enough for a bundle of certificates, and more than any policy lets a password have.
-const LONGEST: usize = 65_536;
 /// Between two looks at a Secret that can't be looked up.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -152,8 +150,7 @@ impl Watcher {
                 let name = object.metadata.name.clone().unwrap_or_default();
                 place.seen.insert(name.clone());
                 let data = object.data.unwrap_or_default();
-                // What else a Secret holds must not fill our memory.
-                let values = data.into_iter().map(|(key, value)| (key, Secret::new(value.0.into_iter().take(LONGEST).collect()))).collect();
+                let values = data.into_iter().map(|(key, value)| (key, Secret::new(value.0))).collect();
                 self.tell(&namespace, &name, SecretView::Values(values)).await;
             }
             Event::Deleted(name) => {
